@@ -1,0 +1,36 @@
+"""Configuration: one frozen tree, presets, and how layers of it are merged."""
+
+from rllm_assets.config.presets import PRESETS, get_deepcoder_config, get_smollm2_config
+from rllm_assets.config.resolve import ConfigError, Layer, Resolved, resolve
+from rllm_assets.config.schema import (
+    DistributedConfig,
+    EvaluationConfig,
+    ModelConfig,
+    RewardsConfig,
+    RLLMConfig,
+    ServingConfig,
+    SplitsConfig,
+    TrainingConfig,
+    TrajectoriesConfig,
+    TuningConfig,
+)
+
+__all__ = [
+    "PRESETS",
+    "ConfigError",
+    "DistributedConfig",
+    "EvaluationConfig",
+    "Layer",
+    "ModelConfig",
+    "RLLMConfig",
+    "Resolved",
+    "RewardsConfig",
+    "ServingConfig",
+    "SplitsConfig",
+    "TrainingConfig",
+    "TrajectoriesConfig",
+    "TuningConfig",
+    "get_deepcoder_config",
+    "get_smollm2_config",
+    "resolve",
+]

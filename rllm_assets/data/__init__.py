@@ -1,0 +1,1 @@
+"""Issues, benchmarks, trajectories and splits: records, sources, tables."""

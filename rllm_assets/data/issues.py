@@ -1,0 +1,185 @@
+"""Issues: what was reported, what fixed it, and how a candidate fix is verified."""
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rllm_assets.data.hashing import content_hash
+
+CaseId = str
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Case(_Record):
+    """One call of the function and what must come of it; values are in the JSON form of `rllm_assets.data.values`."""
+
+    args: list[Any] = Field(description="Positional arguments, encoded.")
+    returns: Any = Field(default=None, description="The expected return value, encoded.")
+    raises: str | None = Field(default=None, description="Name of the exception that must be raised instead.")
+    args_after: list[Any] | None = Field(default=None, description="What the arguments must be after the call, when it matters.")
+    tolerance: float = Field(default=1e-9, ge=0, description="Allowed difference of floats, absolute below 1, relative above.")
+
+
+class FunctionTask(_Record):
+    """One function to repair, judged by calls whose results are compared outside the sandbox."""
+
+    kind: Literal["function"] = "function"
+    module: str = Field(description="File of the library that the function lives in.")
+    entry_point: str = Field(description="Name of the function that the cases call.")
+    buggy_code: str = Field(description="The code as it was when the issue was opened.")
+    fixed_code: str = Field(description="The code that closed the issue.")
+    cases: tuple[Case, ...] = Field(default=(), description="Calls and expected results, run in order in one process.")
+    test_code: str | None = Field(
+        default=None, description="A published `assert` suite that cannot be turned into cases; judged in process."
+    )
+    timeout_seconds: float = Field(default=5.0, gt=0, description="Wall time for all cases together.")
+
+
+class RepositoryTask(_Record):
+    """A change to a repository, judged by its own tests."""
+
+    kind: Literal["repository"] = "repository"
+    files: dict[str, str] | None = Field(default=None, description="The tree as path to text, when it is not a commit.")
+    test_command: str | None = Field(default=None, description="How the tests are run.")
+    environment: dict[str, Any] = Field(default_factory=dict, description="How the environment is built.")
+
+
+class Source(_Record):
+    """Where an issue came from."""
+
+    benchmark: str = Field(description="Benchmark id.")
+    kind: str = Field(description="Kind of source that read it.")
+    file: str = Field(description="File, relative to the benchmark, or repository.")
+    line: int | None = Field(default=None, description="Line in that file, where it has lines.")
+
+
+class Issue(_Record):
+    """A closed issue: a superset of the SWE-bench instance, with its field names."""
+
+    instance_id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.\-]+$", description="Unique in its benchmark.")
+    repo: str = Field(description="owner/name, or the name of a library.")
+    base_commit: str = Field(default="", description="Commit that the issue was opened against; empty for function tasks.")
+    problem_statement: str = Field(min_length=1, description="Title and body.")
+    hints_text: str = Field(default="", description="Comments made before the fix.")
+    created_at: str = Field(default="", description="ISO 8601 date or time; empty where unknown.")
+    patch: str = Field(default="", description="The fix as a unified diff.")
+    test_patch: str = Field(default="", description="The change to the tests that came with the fix.")
+    FAIL_TO_PASS: list[str] = Field(default_factory=list, description="Tests that fail before the fix and pass after it.")
+    PASS_TO_PASS: list[str] = Field(default_factory=list, description="Tests that pass before and after.")
+    version: str = Field(default="", description="Version of the repository.")
+    labels: list[str] = Field(default_factory=list, description="Labels, the kind of bug among them.")
+    task: Annotated[FunctionTask | RepositoryTask, Field(discriminator="kind")] = Field(description="How a fix is verified.")
+    source: Source = Field(description="Where the issue came from.")
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of the issue's content, wherever it was read from."""
+        return content_hash(self.model_dump(mode="json", exclude={"source"}))
+
+    @property
+    def group(self) -> str:
+        """Key that never straddles a split: the function, or the repository."""
+        match self.task:
+            case FunctionTask(module=module, entry_point=name):
+                return f"{self.repo}/{module}.{name}"
+            case RepositoryTask():
+                return self.repo
+
+
+class Rejected(_Record):
+    """A row that could not be read, kept with its reason; the rows beside it go on."""
+
+    file: str
+    line: int | None = None
+    field: str = ""
+    reason: str
+    row: str = Field(default="", description="The first 2,000 characters of the row.")
+
+    def __str__(self) -> str:
+        """Say where, what and why in one line."""
+        where = self.file + (f":{self.line}" if self.line is not None else "")
+        return f"{where}: {self.field + ': ' if self.field else ''}{self.reason}"
+
+
+def unified_diff(before: str, after: str, path: str) -> str:
+    """Return the change from `before` to `after` as `git diff` would print it."""
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{path}", f"b/{path}", n=3
+    )
+    return "".join(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines)
+
+
+def first_error(error: ValidationError) -> tuple[str, str]:
+    """Return the field path and the message of a validation error's first complaint."""
+    complaint = error.errors()[0]
+    # A discriminated union puts the tag in the path, which is not something the user wrote.
+    path = ".".join(str(part) for part in complaint["loc"] if part not in ("function", "repository"))
+    return path, complaint["msg"]
+
+
+def issue_to_row(issue: Issue) -> dict[str, Any]:
+    """Return the table row of an issue; free-form parts are JSON strings."""
+    row = issue.model_dump(mode="json")
+    row["task"] = json.dumps(row["task"], sort_keys=True)
+    row["source"] = json.dumps(row["source"], sort_keys=True)
+    return {**row, "group": issue.group, "content_hash": issue.content_hash}
+
+
+def issue_from_row(row: dict[str, Any]) -> Issue:
+    """Return the issue of a table row or of a line of a train or validation file.
+
+    Raises:
+        pydantic.ValidationError: where the row is not an issue.
+    """
+    fields = {name: row[name] for name in Issue.model_fields if name in row}
+    for name in ("task", "source"):
+        if isinstance(fields.get(name), str):
+            fields[name] = json.loads(fields[name])
+    return Issue.model_validate(fields)
+
+
+def read_issues(path: Path) -> Iterator[Issue | Rejected]:
+    """Read a train or validation file: JSONL or Parquet, one issue a row.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; --train-path and --val-path take JSONL or Parquet with one issue a row")
+    for line, row in _rows(path):
+        if isinstance(row, str):
+            yield Rejected(file=path.name, line=line, reason=row)
+            continue
+        try:
+            yield issue_from_row(row)
+        except ValidationError as error:
+            field, reason = first_error(error)
+            yield Rejected(file=path.name, line=line, field=field, reason=reason, row=json.dumps(row)[:2000])
+        except json.JSONDecodeError as error:
+            yield Rejected(file=path.name, line=line, reason=f"a JSON column does not parse: {error}", row=str(row)[:2000])
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    with path.open("rb") as file:
+        if file.read(4) == b"PAR1":
+            import pyarrow.parquet as pq
+
+            yield from enumerate(pq.read_table(path).to_pylist(), start=1)
+            return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, text in enumerate(file, start=1):
+            if not text.strip():
+                continue
+            try:
+                row = json.loads(text)
+            except json.JSONDecodeError as error:
+                yield number, f"not JSON: {error.msg} at column {error.colno}"
+                continue
+            yield number, row if isinstance(row, dict) else f"a {type(row).__name__} where an object is expected"
