@@ -81,7 +81,13 @@ IdleRule = tuple[Sequence[str], Callable[[RLLMConfig], bool], str]
 
 _IDLE_RULES: Sequence[IdleRule] = (
     (
-        ("training.gae_lambda", "training.discount", "training.value_clip", "training.critic_learning_rate", "training.critic_warmup_steps"),
+        (
+            "training.gae_lambda",
+            "training.discount",
+            "training.value_clip",
+            "training.critic_learning_rate",
+            "training.critic_warmup_steps",
+        ),
         lambda c: (c.training.advantage or c.training.algorithm) not in ("ppo", "gae"),
         "without a critic (training.algorithm is not ppo)",
     ),
@@ -96,7 +102,11 @@ _IDLE_RULES: Sequence[IdleRule] = (
         lambda c: c.training.warm_start == "none",
         "while training.warm_start is none",
     ),
-    (("trajectories.temperature",), lambda c: c.trajectories.rollouts_per_issue == 0, "while trajectories.rollouts_per_issue is 0"),
+    (
+        ("trajectories.temperature",),
+        lambda c: c.trajectories.rollouts_per_issue == 0,
+        "while trajectories.rollouts_per_issue is 0",
+    ),
     (("tuning.steps", "tuning.issues", "tuning.space"), lambda c: c.tuning.trials == 0, "while tuning.trials is 0"),
     (("evaluation.alpha",), lambda c: c.evaluation.gate != "beats_base", "while evaluation.gate is not beats_base"),
     (

@@ -21,7 +21,8 @@ class ModelConfig(_Part):
         description="The embedded model's name, a Hugging Face id, or a local directory.",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="Of the frozen base in training; auto is bfloat16 where the hardware multiplies it natively."
+        default="auto",
+        description="Of the frozen base in training; auto is bfloat16 where the hardware multiplies it natively.",
     )
     sampler_dtype: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="Of the sampler's merged copy; auto as for dtype."
@@ -29,7 +30,8 @@ class ModelConfig(_Part):
     lora_rank: PositiveInt = Field(default=16, description="Rank of the LoRA.")
     lora_alpha: float = Field(default=32.0, gt=0, description="LoRA scale is lora_alpha / lora_rank.")
     lora_targets: str | tuple[str, ...] = Field(
-        default="all-linear", description="Names of the adapted layers, or all-linear for every linear layer but the head."
+        default="all-linear",
+        description="Names of the adapted layers, or all-linear for every linear layer but the head.",
     )
     max_prompt_tokens: PositiveInt = Field(default=512, description="Longer prompts are rejected, never cut.")
     max_response_tokens: PositiveInt = Field(default=128, description="Sampling ends here at the latest.")
@@ -47,27 +49,42 @@ class TrainingConfig(_Part):
     aggregation: Literal["token_mean", "sequence_mean", "fixed_length"] | None = Field(
         default=None, description="How token losses become one number, where it shall differ from the algorithm's."
     )
-    clip_low: Fraction | None = Field(default=None, description="The ratio is clipped at 1 - clip_low; the algorithm's when unset.")
-    clip_high: float | None = Field(default=None, gt=0, description="The ratio is clipped at 1 + clip_high; the algorithm's when unset.")
+    clip_low: Fraction | None = Field(
+        default=None, description="The ratio is clipped at 1 - clip_low; the algorithm's when unset."
+    )
+    clip_high: float | None = Field(
+        default=None, gt=0, description="The ratio is clipped at 1 + clip_high; the algorithm's when unset."
+    )
     overlong_filtering: bool | None = Field(
-        default=None, description="Advantage 0 for answers cut at the length limit without reward; the algorithm's when unset."
+        default=None,
+        description="Advantage 0 for answers cut at the length limit without reward; the algorithm's when unset.",
     )
     seed: int = Field(default=0, ge=0, description="Of sampling, initialisation and the order of issues.")
     max_steps: PositiveInt | None = Field(default=None, description="Optimizer steps at most.")
     epochs: float | None = Field(default=None, gt=0, description="Passes over the training issues at most.")
-    max_minutes: float | None = Field(default=None, gt=0, description="Wall time at most, warm start and fold evaluation included.")
+    max_minutes: float | None = Field(
+        default=None, gt=0, description="Wall time at most, warm start and fold evaluation included."
+    )
     batch_size: PositiveInt = Field(default=8, description="Issues a step.")
     group_size: PositiveInt = Field(default=8, description="Answers sampled to each issue.")
     temperature: float = Field(default=1.0, gt=0, description="Of sampling in training.")
-    minibatches: PositiveInt = Field(default=1, description="Parts that a step's batch is cut into, an optimizer update each.")
+    minibatches: PositiveInt = Field(
+        default=1, description="Parts that a step's batch is cut into, an optimizer update each."
+    )
     epochs_per_batch: PositiveInt = Field(default=1, description="Passes over each step's batch.")
-    micro_batch_tokens: PositiveInt = Field(default=4096, description="Tokens at once in a forward pass; changes memory, not results.")
+    micro_batch_tokens: PositiveInt = Field(
+        default=4096, description="Tokens at once in a forward pass; changes memory, not results."
+    )
     learning_rate: float = Field(default=1e-4, gt=0, description="Peak learning rate of the LoRA.")
-    schedule: Literal["constant", "linear", "cosine"] = Field(default="constant", description="After warm-up, to zero at the last step.")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="constant", description="After warm-up, to zero at the last step."
+    )
     warmup_steps: int = Field(default=0, ge=0, description="Steps of linear warm-up.")
     weight_decay: float = Field(default=0.0, ge=0, description="Of AdamW.")
     max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are scaled down to this norm.")
-    kl_coefficient: float = Field(default=0.0, ge=0, description="Weight of the KL to the base model; 0 switches it off.")
+    kl_coefficient: float = Field(
+        default=0.0, ge=0, description="Weight of the KL to the base model; 0 switches it off."
+    )
     kl_estimator: Literal["k1", "k2", "k3"] = Field(
         default="k3", description="k1 is taken from the reward, k2 and k3 are added to the loss."
     )
@@ -76,8 +93,12 @@ class TrainingConfig(_Part):
     )
     gae_lambda: float = Field(default=1.0, ge=0, le=1, description="λ of generalized advantage estimation.")
     discount: float = Field(default=1.0, gt=0, le=1, description="γ of generalized advantage estimation.")
-    value_clip: float = Field(default=0.2, gt=0, description="The critic's values move at most this far from the old ones.")
-    critic_learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate of the critic's adapter and head.")
+    value_clip: float = Field(
+        default=0.2, gt=0, description="The critic's values move at most this far from the old ones."
+    )
+    critic_learning_rate: float = Field(
+        default=1e-3, gt=0, description="Learning rate of the critic's adapter and head."
+    )
     critic_warmup_steps: int = Field(default=0, ge=0, description="First steps in which only the critic learns.")
     curriculum: Literal["uniform", "solve_rate"] = Field(
         default="uniform",
@@ -92,9 +113,16 @@ class TrainingConfig(_Part):
     warm_start_batch_size: PositiveInt = Field(default=16, description="Answers a step of the warm start.")
     evaluate_every: PositiveInt = Field(default=8, description="Steps between evaluations on the fold.")
     evaluation_samples: PositiveInt = Field(default=2, description="Answers to each fold issue in those evaluations.")
-    patience: PositiveInt | None = Field(default=None, description="Evaluations without a better one before training stops; unset: never.")
+    patience: PositiveInt | None = Field(
+        default=None, description="Evaluations without a better one before training stops; unset: never."
+    )
+    checkpoint_every: PositiveInt = Field(
+        default=4, description="Steps between checkpoints; a killed run resumes at the last."
+    )
     keep_checkpoints: PositiveInt = Field(default=2, description="Checkpoints kept beside the best.")
-    stop_after_bad_losses: PositiveInt = Field(default=3, description="Losses in a row that are no number before the run stops.")
+    stop_after_bad_losses: PositiveInt = Field(
+        default=3, description="Losses in a row that are no number before the run stops."
+    )
 
     @model_validator(mode="after")
     def _has_an_end(self) -> "TrainingConfig":
@@ -107,19 +135,25 @@ class RewardsConfig(_Part):
     """What an answer is worth."""
 
     terms: dict[str, float] = Field(
-        default={"resolved": 1.0}, min_length=1, description="Reward terms by name or import path (module:function), with weights."
+        default={"resolved": 1.0},
+        min_length=1,
+        description="Reward terms by name or import path (module:function), with weights.",
     )
     allow_in_process: bool = Field(
         default=False, description="Train on verdicts that hostile code could forge; somebody has to want that."
     )
-    no_verdict_alarm: float = Field(default=0.05, ge=0, le=1, description="Share of answers without verdict that stops the run.")
+    no_verdict_alarm: float = Field(
+        default=0.05, ge=0, le=1, description="Share of answers without verdict that stops the run."
+    )
 
 
 class DistributedConfig(_Part):
     """Where the work runs."""
 
     compute: Literal["local", "ray"] = Field(default="local", description="Verification and trials here, or on Ray.")
-    ray_address: str | None = Field(default=None, description="A running Ray cluster; unset starts one on this machine.")
+    ray_address: str | None = Field(
+        default=None, description="A running Ray cluster; unset starts one on this machine."
+    )
     num_workers: PositiveInt = Field(default=1, description="Data-parallel training workers.")
     cpus_per_worker: PositiveInt = Field(default=1, description="CPUs that each worker asks Ray for.")
     gpus_per_worker: float = Field(default=0.0, ge=0, description="GPUs that each worker asks Ray for.")
@@ -128,7 +162,9 @@ class DistributedConfig(_Part):
 class TrajectoriesConfig(_Part):
     """Fresh rollouts of the base model."""
 
-    rollouts_per_issue: int = Field(default=4, ge=0, description="Answers sampled to each issue; 0 leaves only the fixes.")
+    rollouts_per_issue: int = Field(
+        default=4, ge=0, description="Answers sampled to each issue; 0 leaves only the fixes."
+    )
     temperature: float = Field(default=0.8, gt=0, description="Of those samples.")
 
 
@@ -136,7 +172,9 @@ class SplitsConfig(_Part):
     """How issues are divided."""
 
     val_fraction: Fraction = Field(default=0.3, description="Share of the groups that is held out.")
-    folds: Annotated[int, Field(ge=2)] = Field(default=6, description="Folds of the training split; fold 0 is for tuning and stopping.")
+    folds: Annotated[int, Field(ge=2)] = Field(
+        default=6, description="Folds of the training split; fold 0 is for tuning and stopping."
+    )
     seed: int = Field(default=0, ge=0, description="Of the assignment.")
     min_val_groups: PositiveInt = Field(default=2, description="Fewer held-out groups than this is an error.")
 
@@ -176,7 +214,9 @@ class EvaluationConfig(_Part):
     samples: PositiveInt = Field(default=8, description="Answers to each held-out issue at the sampling temperature.")
     temperature: float = Field(default=0.6, gt=0, description="Of those samples.")
     greedy: bool = Field(default=True, description="Also compare one greedy answer to each issue.")
-    max_issues: PositiveInt | None = Field(default=None, description="Held-out issues at most, spread over the groups; unset: all.")
+    max_issues: PositiveInt | None = Field(
+        default=None, description="Held-out issues at most, spread over the groups; unset: all."
+    )
     resamples: PositiveInt = Field(default=10_000, description="Bootstrap resamples of the groups.")
     seed: int = Field(default=1234, ge=0, description="Of sampling and bootstrap.")
     gate: Literal["beats_base", "loads_and_answers"] = Field(
@@ -188,12 +228,22 @@ class EvaluationConfig(_Part):
 class ServingConfig(_Part):
     """The endpoint."""
 
-    target: Literal["local", "kserve"] = Field(default="local", description="A process on this machine, or a KServe InferenceService.")
-    name: str = Field(default="rllm", pattern=r"^[a-z]([a-z0-9\-]{0,38}[a-z0-9])?$", description="Of the endpoint and the served model.")
-    port: int = Field(default=0, ge=0, le=65535, description="Of the local endpoint; 0 keeps the last one or takes a free one.")
+    target: Literal["local", "kserve"] = Field(
+        default="local", description="A process on this machine, or a KServe InferenceService."
+    )
+    name: str = Field(
+        default="rllm",
+        pattern=r"^[a-z]([a-z0-9\-]{0,38}[a-z0-9])?$",
+        description="Of the endpoint and the served model.",
+    )
+    port: int = Field(
+        default=0, ge=0, le=65535, description="Of the local endpoint; 0 keeps the last one or takes a free one."
+    )
     timeout_seconds: float = Field(default=180.0, gt=0, description="To be healthy by.")
     namespace: str = Field(default="rllm", description="Kubernetes namespace of the InferenceService.")
-    adapter_uri: str | None = Field(default=None, description="Where KServe loads the adapter from: s3://, gs://, pvc://, hf://.")
+    adapter_uri: str | None = Field(
+        default=None, description="Where KServe loads the adapter from: s3://, gs://, pvc://, hf://."
+    )
     base_uri: str | None = Field(default=None, description="Where KServe loads the base model from.")
     gpus: int = Field(default=0, ge=0, description="GPUs of the InferenceService.")
 

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,8 +23,12 @@ class Case(_Record):
     args: list[Any] = Field(description="Positional arguments, encoded.")
     returns: Any = Field(default=None, description="The expected return value, encoded.")
     raises: str | None = Field(default=None, description="Name of the exception that must be raised instead.")
-    args_after: list[Any] | None = Field(default=None, description="What the arguments must be after the call, when it matters.")
-    tolerance: float = Field(default=1e-9, ge=0, description="Allowed difference of floats, absolute below 1, relative above.")
+    args_after: list[Any] | None = Field(
+        default=None, description="What the arguments must be after the call, when it matters."
+    )
+    tolerance: float = Field(
+        default=1e-9, ge=0, description="Allowed difference of floats, absolute below 1, relative above."
+    )
 
 
 class FunctionTask(_Record):
@@ -65,17 +69,23 @@ class Issue(_Record):
 
     instance_id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.\-]+$", description="Unique in its benchmark.")
     repo: str = Field(description="owner/name, or the name of a library.")
-    base_commit: str = Field(default="", description="Commit that the issue was opened against; empty for function tasks.")
+    base_commit: str = Field(
+        default="", description="Commit that the issue was opened against; empty for function tasks."
+    )
     problem_statement: str = Field(min_length=1, description="Title and body.")
     hints_text: str = Field(default="", description="Comments made before the fix.")
     created_at: str = Field(default="", description="ISO 8601 date or time; empty where unknown.")
     patch: str = Field(default="", description="The fix as a unified diff.")
     test_patch: str = Field(default="", description="The change to the tests that came with the fix.")
-    FAIL_TO_PASS: list[str] = Field(default_factory=list, description="Tests that fail before the fix and pass after it.")
+    FAIL_TO_PASS: list[str] = Field(
+        default_factory=list, description="Tests that fail before the fix and pass after it."
+    )
     PASS_TO_PASS: list[str] = Field(default_factory=list, description="Tests that pass before and after.")
     version: str = Field(default="", description="Version of the repository.")
     labels: list[str] = Field(default_factory=list, description="Labels, the kind of bug among them.")
-    task: Annotated[FunctionTask | RepositoryTask, Field(discriminator="kind")] = Field(description="How a fix is verified.")
+    task: Annotated[FunctionTask | RepositoryTask, Field(discriminator="kind")] = Field(
+        description="How a fix is verified."
+    )
     source: Source = Field(description="Where the issue came from.")
 
     @property
@@ -152,7 +162,9 @@ def read_issues(path: Path) -> Iterator[Issue | Rejected]:
         FileNotFoundError: where there is no such file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; --train-path and --val-path take JSONL or Parquet with one issue a row")
+        raise FileNotFoundError(
+            f"{path}: no such file; --train-path and --val-path take JSONL or Parquet with one issue a row"
+        )
     for line, row in _rows(path):
         if isinstance(row, str):
             yield Rejected(file=path.name, line=line, reason=row)
@@ -163,7 +175,9 @@ def read_issues(path: Path) -> Iterator[Issue | Rejected]:
             field, reason = first_error(error)
             yield Rejected(file=path.name, line=line, field=field, reason=reason, row=json.dumps(row)[:2000])
         except json.JSONDecodeError as error:
-            yield Rejected(file=path.name, line=line, reason=f"a JSON column does not parse: {error}", row=str(row)[:2000])
+            yield Rejected(
+                file=path.name, line=line, reason=f"a JSON column does not parse: {error}", row=str(row)[:2000]
+            )
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:

@@ -24,10 +24,14 @@ class Step(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str = ""
-    chat_completions: list[Message] = Field(default_factory=list, description="The messages up to and with the response.")
+    chat_completions: list[Message] = Field(
+        default_factory=list, description="The messages up to and with the response."
+    )
     prompt_ids: list[int] = Field(default_factory=list)
     response_ids: list[int] = Field(default_factory=list)
-    logprobs: list[float] = Field(default_factory=list, description="The sampler's log-probability of each response token.")
+    logprobs: list[float] = Field(
+        default_factory=list, description="The sampler's log-probability of each response token."
+    )
     observation: Any = None
     thought: str = ""
     action: Any = None
@@ -120,7 +124,11 @@ class Attempt(BaseModel):
             done=True,
         )
         trajectory = Trajectory(
-            uid=self.trajectory_id, task=self.instance_id, steps=[step], reward=self.reward, metadata={"kind": self.kind}
+            uid=self.trajectory_id,
+            task=self.instance_id,
+            steps=[step],
+            reward=self.reward,
+            metadata={"kind": self.kind},
         )
         return Episode(
             id=f"{self.instance_id}:{self.attempt}",

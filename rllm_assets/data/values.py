@@ -88,7 +88,7 @@ def decode(form: JsonValue) -> Any:
 def same(actual: JsonValue, expected: JsonValue, tolerance: float = 1e-9) -> bool:
     """Tell whether two encoded values are the same value of the same type.
 
-    ``True`` is not ``1``, ``1`` is not ``1.0``, a tuple is not a list, nan equals nan, ``-0.0`` is not ``0.0``. Other floats may
+    ``True`` is not ``1``, ``1`` not ``1.0``, a tuple not a list, nan equals nan, ``-0.0`` is not ``0.0``. Other floats may
     differ by `tolerance`, absolute below 1 and relative above. The order of a dict's keys does not matter.
     """
     if type(actual) is not type(expected):
@@ -98,7 +98,9 @@ def same(actual: JsonValue, expected: JsonValue, tolerance: float = 1e-9) -> boo
             return math.copysign(1.0, actual) == math.copysign(1.0, expected)
         return actual == expected or abs(actual - expected) <= tolerance * max(1.0, abs(expected))
     if isinstance(expected, list):
-        return len(actual) == len(expected) and all(same(a, b, tolerance) for a, b in zip(actual, expected, strict=True))
+        return len(actual) == len(expected) and all(
+            same(a, b, tolerance) for a, b in zip(actual, expected, strict=True)
+        )
     if isinstance(expected, dict):
         if "$dict" in expected and "$dict" in actual:
             return _same_members(actual["$dict"], expected["$dict"], tolerance)

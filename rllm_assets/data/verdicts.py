@@ -8,7 +8,7 @@ Status = Literal["resolved", "failed", "timeout", "out_of_memory", "invalid_patc
 
 
 class Verdict(BaseModel):
-    """One judgement of one candidate; `no_verdict` means that the infrastructure failed, which says nothing of the candidate."""
+    """One judgement of one candidate; `no_verdict` means that the infrastructure failed and says nothing of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,0 +1,167 @@
+"""Benchmarks: a `benchmark.yaml` that says where closed issues come from and how answers are given."""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rllm_assets.config import PRESETS, ConfigError, Layer, Resolved, resolve
+from rllm_assets.data.answers import ANSWER_FORMATS
+from rllm_assets.data.hashing import combined_hash, content_hash, file_hash
+from rllm_assets.data.issues import first_error
+
+FILE_NAME = "benchmark.yaml"
+BUNDLED = Path(__file__).parent / "benchmarks"
+
+# Partition keys appear in paths, URLs, MLflow names and comma-separated lists on command lines.
+SLUG = r"^[a-z0-9](?:[a-z0-9_\-]{0,61}[a-z0-9])?$"
+
+
+class BenchmarkError(ValueError):
+    """A benchmark is missing or its description is wrong; the message names file and field and says what to do."""
+
+
+class _Description(BaseModel):
+    """The content of a `benchmark.yaml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(pattern=SLUG, description="Lower-case letters, digits, - and _; the partition key.")
+    description: str = Field(default="", description="What the issues are about.")
+    source: str = Field(description="Kind of source.")
+    path: str = Field(description="File or directory of the source, relative to benchmark.yaml.")
+    answer_format: str = Field(default="function", description="How a model answers.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the source.")
+    preset: str = Field(default="smollm2", description="Configuration to start from.")
+    config: dict[str, Any] = Field(default_factory=dict, description="Configuration keys of this benchmark.")
+
+
+class Benchmark(_Description):
+    """A benchmark and the directory that it was read from."""
+
+    directory: Path
+
+    @property
+    def source_path(self) -> Path:
+        """Where the source lies."""
+        return (self.directory / self.path).resolve()
+
+    def content_hash(self) -> str:
+        """Hash of the description and of every file of the source: the data version of `benchmark_source`."""
+        description = content_hash(self.model_dump(mode="json", exclude={"directory"}))
+        root = self.source_path
+        files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+        return combined_hash([description, *(f"{p.name} {file_hash(p)}" for p in files if p.name != FILE_NAME)])
+
+    def layers(self) -> tuple[Layer, ...]:
+        """The configuration layers that the benchmark stands for: its preset, then its own keys."""
+        return (
+            Layer(f"preset {self.preset}", PRESETS[self.preset]),
+            Layer(f"{self.id}/{FILE_NAME}", self.config),
+        )
+
+    def resolve(self, *later: Layer) -> Resolved:
+        """Merge the benchmark's configuration with later layers.
+
+        Raises:
+            ConfigError: as `rllm_assets.config.resolve`.
+        """
+        return resolve(*self.layers(), *later)
+
+
+def read_benchmark(path: Path) -> Benchmark:
+    """Read and check a `benchmark.yaml`.
+
+    Raises:
+        BenchmarkError: naming the file, the field and what is wrong.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BenchmarkError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BenchmarkError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, Mapping):
+        raise BenchmarkError(f"{path}: a mapping is expected, with at least id, source and path")
+    try:
+        description = _Description.model_validate(content)
+    except ValidationError as error:
+        field, reason = first_error(error)
+        raise BenchmarkError(f"{path}: {field}: {_hint(field, reason)}") from None
+    benchmark = Benchmark(**description.model_dump(), directory=path.parent)
+    _check_names(benchmark, path)
+    if not benchmark.source_path.exists():
+        raise BenchmarkError(f"{path}: path: {benchmark.source_path} does not exist")
+    try:
+        benchmark.resolve()
+    except ConfigError as error:
+        raise BenchmarkError(f"{path}: config: {error}") from None
+    return benchmark
+
+
+def _hint(field: str, reason: str) -> str:
+    known = list(_Description.model_fields)
+    if reason.startswith("Extra inputs"):
+        close = difflib.get_close_matches(field, known, n=1)
+        return f"unknown field; did you mean {close[0]}?" if close else f"unknown field; known are {', '.join(known)}"
+    if field == "id":
+        return f"{reason}; use lower-case letters, digits, - and _ (it becomes the partition key)"
+    return reason
+
+
+def _check_names(benchmark: Benchmark, path: Path) -> None:
+    from rllm_assets.data.sources import SOURCES
+
+    for field, value, known in (
+        ("source", benchmark.source, SOURCES),
+        ("answer_format", benchmark.answer_format, ANSWER_FORMATS),
+        ("preset", benchmark.preset, PRESETS),
+    ):
+        if value not in known:
+            raise BenchmarkError(f"{path}: {field}: unknown {value!r}; known are {', '.join(known)}")
+
+
+def benchmarks_directory() -> Path:
+    """Return the directory that is watched for benchmarks: ``$RLLM_BENCHMARKS``, or ``benchmarks`` here."""
+    return Path(os.environ.get("RLLM_BENCHMARKS", "benchmarks"))
+
+
+def description_files(directory: Path) -> list[Path]:
+    """Return the benchmark.yaml files of a directory's subdirectories, in order of their names."""
+    return sorted(directory.glob(f"*/{FILE_NAME}")) if directory.is_dir() else []
+
+
+def discover(directory: Path | None = None) -> Iterator[Benchmark | BenchmarkError]:
+    """Read the bundled benchmarks, then those of `directory`; one that is wrong is yielded as its error, the others go on."""
+    seen: dict[str, Path] = {}
+    for path in [*description_files(BUNDLED), *description_files(directory or benchmarks_directory())]:
+        try:
+            benchmark = read_benchmark(path)
+        except BenchmarkError as error:
+            yield error
+            continue
+        if benchmark.id in seen:
+            yield BenchmarkError(f"{path}: id: {benchmark.id!r} is taken by {seen[benchmark.id]}; choose another")
+            continue
+        seen[benchmark.id] = path
+        yield benchmark
+
+
+def find_benchmark(benchmark_id: str, directory: Path | None = None) -> Benchmark:
+    """Return the benchmark with an id.
+
+    Raises:
+        BenchmarkError: where there is none, listing those there are and those that could not be read.
+    """
+    found = list(discover(directory))
+    for benchmark in found:
+        if isinstance(benchmark, Benchmark) and benchmark.id == benchmark_id:
+            return benchmark
+    known = ", ".join(b.id for b in found if isinstance(b, Benchmark)) or "none"
+    broken = "".join(f"; not readable: {error}" for error in found if isinstance(error, BenchmarkError))
+    where = directory or benchmarks_directory()
+    raise BenchmarkError(f"unknown benchmark {benchmark_id!r}; known in {where} and bundled: {known}{broken}")

@@ -1,0 +1,1 @@
+"""The policy (frozen base, LoRA, critic) and the sampler made from it."""

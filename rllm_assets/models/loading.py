@@ -1,0 +1,129 @@
+"""Finding and loading a base model, with a hash that names its weights."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from rllm_assets.data.hashing import combined_hash, file_hash
+from rllm_assets.models import embedded
+from rllm_assets.models.attention import IMPLEMENTATION, Group, PackedLayout
+from rllm_assets.models.embedded import ModelError
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A model directory and the hash of what matters in it."""
+
+    name: str
+    directory: Path
+    content_hash: str
+
+
+def find_model(name: str) -> BaseModel:
+    """Return the base model called `name`: the embedded one, a local directory, or a Hugging Face id.
+
+    Raises:
+        ModelError: where there is none, saying what was tried.
+    """
+    if name == embedded.NAME:
+        directory = embedded.embedded_model()
+    elif Path(name).expanduser().is_dir():
+        directory = Path(name).expanduser().resolve()
+    else:
+        directory = _from_hub(name)
+    return BaseModel(name, directory, _model_hash(directory))
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        patterns = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    # huggingface_hub raises OSErrors, ValueErrors and HTTP errors of its own for the same thing: it is not to be had.
+    except Exception as error:  # noqa: BLE001
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"model.name {name!r} is not the embedded model ({embedded.NAME}), not a local directory, "
+            f"and the Hugging Face hub does not give it: {reason}"
+        ) from None
+
+
+@functools.cache
+def _model_hash(directory: Path) -> str:
+    files = sorted(p for p in directory.iterdir() if p.suffix in (".safetensors", ".json", ".jinja", ".model", ".txt"))
+    weights = [p for p in files if p.suffix == ".safetensors"]
+    if not weights:
+        raise ModelError(f"{directory} holds no *.safetensors: not a model in Hugging Face form")
+    return combined_hash(f"{p.name} {file_hash(p)}" for p in files)
+
+
+def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
+    """Load the tokenizer.
+
+    Raises:
+        ModelError: where there is none, or it has no chat template.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base.directory)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"the tokenizer of {base.name} does not load: {' '.join(str(error).split())[:300]}") from None
+    if not tokenizer.chat_template:
+        raise ModelError(f"{base.name} has no chat template; use an instruction-tuned model")
+    return tokenizer
+
+
+def load_model(base: BaseModel, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    """Load the weights, frozen and in evaluation mode, with our packed attention.
+
+    Raises:
+        ModelError: where it does not load, or is of a kind that packed attention would compute wrongly.
+    """
+    try:
+        config = AutoConfig.from_pretrained(base.directory)
+        model = AutoModelForCausalLM.from_pretrained(
+            base.directory, config=config, dtype=dtype, attn_implementation="sdpa"
+        )
+    # Model code raises whatever it likes on broken files; every such failure means the same to the caller.
+    except Exception as error:  # noqa: BLE001
+        raise ModelError(
+            f"{base.name} does not load from {base.directory}: {' '.join(str(error).split())[:400]}"
+        ) from None
+    model.requires_grad_(False).eval().to(device)
+    _check_packed_attention(model, base.name)
+    return model
+
+
+def final_hidden(model: PreTrainedModel, token_ids: Tensor, layout: PackedLayout) -> Tensor:
+    """Return the last hidden states of packed tokens, N × width."""
+    backbone = model.get_decoder()
+    output = backbone(input_ids=token_ids[None], position_ids=layout.position_ids[None], use_cache=False, layout=layout)
+    return output.last_hidden_state[0]
+
+
+def head_weight(model: PreTrainedModel) -> Tensor:
+    """Return the matrix that turns hidden states into logits, vocabulary × width."""
+    head = model.get_output_embeddings()
+    assert isinstance(head, nn.Linear)
+    return head.weight
+
+
+def _check_packed_attention(model: PreTrainedModel, name: str) -> None:
+    """Compare a few logits with the model's own, so that an architecture with a twist is refused and not computed wrongly."""
+    device = next(model.parameters()).device
+    tokens = torch.arange(1, 7, device=device) % model.config.get_text_config().vocab_size
+    with torch.no_grad():
+        theirs = model(input_ids=tokens[None], use_cache=False).logits[0].float()
+        model.set_attn_implementation(IMPLEMENTATION)
+        layout = PackedLayout([Group(4, (2,))], device)
+        try:
+            ours = (final_hidden(model, tokens, layout) @ head_weight(model).T).float()
+        except (AttributeError, TypeError, AssertionError) as error:
+            raise ModelError(f"{name}: this architecture does not take packed attention ({error})") from None
+    tolerance = 1e-3 if theirs.dtype == torch.float32 and model.dtype == torch.float32 else 0.1
+    if not torch.allclose(ours, theirs, atol=tolerance * float(theirs.abs().max()), rtol=0):
+        raise ModelError(f"{name}: this architecture's logits differ under packed attention; it is not supported")

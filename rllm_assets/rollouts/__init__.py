@@ -1,0 +1,5 @@
+"""Asking a policy to fix issues and judging what it answers."""
+
+from rllm_assets.rollouts.collect import Judge, PromptTooLongError, Rollout, collect, prompt_tokens, to_attempt
+
+__all__ = ["Judge", "PromptTooLongError", "Rollout", "collect", "prompt_tokens", "to_attempt"]

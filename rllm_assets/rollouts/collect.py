@@ -1,0 +1,143 @@
+"""Rollouts: sampled answers to issues, each with its verdict and reward."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from transformers import PreTrainedTokenizerBase
+
+from rllm_assets.data.answers import AnswerFormat
+from rllm_assets.data.issues import FunctionTask, Issue
+from rllm_assets.data.trajectories import Attempt, Kind, Message
+from rllm_assets.data.verdicts import Verdict
+from rllm_assets.models.sampler import Sample, Sampler
+from rllm_assets.rewards import Judged, Score, Scorer
+
+
+class PromptTooLongError(ValueError):
+    """An issue's prompt is longer than `model.max_prompt_tokens`."""
+
+
+class Verifier(Protocol):
+    """What judges candidates: `rllm_assets.verification.Verifier`, or the same on a cluster."""
+
+    def verify_many(self, jobs: Sequence[tuple[FunctionTask, str | None]]) -> list[Verdict]:
+        """Judge (task, candidate) pairs, in their order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Everything that stands between an answer and its reward."""
+
+    answer_format: AnswerFormat
+    verifier: Verifier
+    scorer: Scorer
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One sampled answer, judged."""
+
+    issue: Issue
+    prompt_ids: list[int]
+    sample: Sample
+    candidate: str | None
+    verdict: Verdict
+    score: Score
+
+    @property
+    def reward(self) -> float | None:
+        """The reward; None where the infrastructure gave no verdict."""
+        return self.score.reward
+
+
+def prompt_tokens(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], limit: int, instance_id: str = "the prompt"
+) -> list[int]:
+    """Return a prompt's token ids by the model's own chat template, which also adds the special tokens.
+
+    Raises:
+        PromptTooLongError: beyond `limit` tokens.
+    """
+    ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=True, return_dict=False)
+    if len(ids) > limit:
+        raise PromptTooLongError(
+            f"{instance_id} has {len(ids)} prompt tokens, more than model.max_prompt_tokens ({limit})"
+        )
+    return ids  # pyright: ignore[reportReturnType]
+
+
+def collect(
+    sampler: Sampler,
+    tokenizer: PreTrainedTokenizerBase,
+    judge: Judge,
+    issues: Sequence[Issue],
+    *,
+    samples: int,
+    temperature: float,
+    max_prompt_tokens: int,
+    max_response_tokens: int,
+    seeds: Sequence[int],
+    progress: Callable[[int], None] | None = None,
+) -> list[list[Rollout]]:
+    """Sample `samples` answers to each issue and judge them.
+
+    The answers to an issue depend on its seed alone, one of `seeds` an issue, not on the issues beside it.
+
+    Returns:
+        For each issue its rollouts, in order.
+    """
+    answer_format = judge.answer_format
+    prompts = [prompt_tokens(tokenizer, answer_format.prompt(i), max_prompt_tokens, i.instance_id) for i in issues]
+    drawn = sampler.sample(
+        prompts,
+        samples,
+        temperature=temperature,
+        max_tokens=max_response_tokens,
+        seeds=seeds,
+        stop=answer_format.complete,
+        progress=progress,
+    )
+    candidates = [[answer_format.extract(sample.text) for sample in answers] for answers in drawn]
+    jobs = [(_task(issue), code) for issue, codes in zip(issues, candidates, strict=True) for code in codes]
+    verdicts = iter(judge.verifier.verify_many(jobs))
+    return [
+        [
+            _judged(judge.scorer, issue, prompt, sample, code, next(verdicts), max_response_tokens)
+            for sample, code in zip(answers, codes, strict=True)
+        ]
+        for issue, prompt, answers, codes in zip(issues, prompts, drawn, candidates, strict=True)
+    ]
+
+
+def _task(issue: Issue) -> FunctionTask:
+    assert isinstance(issue.task, FunctionTask), "the answer format admits function tasks alone"
+    return issue.task
+
+
+def _judged(
+    scorer: Scorer, issue: Issue, prompt: list[int], sample: Sample, code: str | None, verdict: Verdict, limit: int
+) -> Rollout:
+    tokens = len(sample.token_ids)
+    score = scorer.score(Judged(issue, sample.text, code, verdict, tokens, limit, sample.finished))
+    return Rollout(issue, prompt, sample, code, verdict, score)
+
+
+def to_attempt(
+    rollout: Rollout, answer_format: AnswerFormat, attempt: int, policy: str, kind: Kind = "rollout"
+) -> Attempt:
+    """Return the table row of a rollout."""
+    return Attempt(
+        instance_id=rollout.issue.instance_id,
+        group=rollout.issue.group,
+        kind=kind,
+        attempt=attempt,
+        policy=policy,
+        prompt=answer_format.prompt(rollout.issue),
+        response=rollout.sample.text,
+        response_tokens=len(rollout.sample.token_ids),
+        finished=rollout.sample.finished,
+        verdict=rollout.verdict,
+        reward=rollout.reward,
+    )

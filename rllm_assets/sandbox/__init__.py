@@ -1,0 +1,1 @@
+"""Run an untrusted job and say how it ended."""

@@ -1,0 +1,235 @@
+"""Start a zygote: what it sees, who it is, and how its code gets in."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+
+from rllm_assets.sandbox import memory, seccomp
+from rllm_assets.sandbox.jobs import Grade, Limits, Program, SandboxError
+
+# Reads modules from a descriptor and runs the last one: inside there is no installation to import from.
+_BOOTSTRAP = """
+import json, os, sys, types
+with open(int(sys.argv[1]), "rb") as file:
+    shipment = json.loads(file.read())
+for name, source in shipment["modules"]:
+    parts = name.split(".")
+    for end in range(1, len(parts)):
+        package = ".".join(parts[:end])
+        if package not in sys.modules:
+            sys.modules[package] = types.ModuleType(package)
+            sys.modules[package].__path__ = []
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, "<" + name + ">", "exec"), module.__dict__)
+    setattr(sys.modules[".".join(parts[:-1])], parts[-1], module)
+sys.modules[shipment["main"]].main(shipment["options"])
+"""
+_PYTHON = ("-S", "-s", "-P", "-B", "-c", _BOOTSTRAP)
+# Iteration order of sets of strings is part of what candidates do: the same in every zygote.
+_ENVIRONMENT = {"PYTHONHASHSEED": "0"}
+
+_LIBRARIES = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/libx32", "/lib", "/lib64", "/lib32", "/nix/store", "/gnu/store")
+_DEVICES = ("/dev/null", "/dev/full", "/dev/random", "/dev/urandom")
+_START_SECONDS = 60.0
+
+_slots = count()
+_slot_lock = threading.Lock()
+
+
+@dataclass
+class Zygote:
+    """A running zygote, seen from outside."""
+
+    control: socket.socket
+    launcher: subprocess.Popen
+    pid: int
+    """On the host."""
+    process: int
+    """A pidfd, which cannot come to mean another process."""
+    directory: str
+    grade: Grade
+    errors: int
+    resident: int
+    """Bytes of memory that every job starts with."""
+    jobs: int = 0
+    healthy: bool = True
+    owned: tempfile.TemporaryDirectory | None = field(default=None)
+
+    def kill(self) -> None:
+        """Kill it, and with it everything inside."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.process, signal.SIGKILL)
+
+    def said(self) -> str:
+        """Return the last line that it wrote to its standard error."""
+        return os.pread(self.errors, 65536, 0).decode(errors="replace").strip().rpartition("\n")[2]
+
+    def end(self) -> None:
+        """Kill it with everything in it and wait until that is done."""
+        self.control.close()
+        self.kill()
+        self.launcher.wait()
+        os.close(self.process)
+        os.close(self.errors)
+        if self.owned is not None:
+            self.owned.cleanup()
+
+
+def interpreter() -> str:
+    """Return the path of the Python that runs inside: the one under this environment, never a venv's link to it."""
+    base = getattr(sys, "_base_executable", None) or sys.executable
+    return str(Path(base).resolve())
+
+
+def visible() -> list[str]:
+    """Return the host's paths that can be read inside: the interpreter and the shared libraries."""
+    paths = [path for path in _LIBRARIES if Path(path).is_dir() and not Path(path).is_symlink()]
+    for path in (f"{sys.base_prefix}/lib", f"{sys.base_prefix}/lib64", f"{sys.base_exec_prefix}/lib", interpreter()):
+        if Path(path).exists() and not any(Path(path).is_relative_to(known) for known in paths):
+            paths.append(path)
+    return paths
+
+
+def start(grade: Grade, programs: tuple[Program, ...], limits: Limits) -> Zygote:
+    """Start a zygote of the given grade and wait until it is ready.
+
+    Raises:
+        SandboxError: where it does not come up, with what it said.
+    """
+    errors = os.memfd_create("errors")
+    inside, outside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    directory = tempfile.TemporaryDirectory(prefix="rllm-sandbox-") if grade != "strong" else None
+    options = {
+        "preload": [name for program in programs for name in program.preload],
+        "namespaces": grade == "strong",
+        "landlock": grade == "weak",
+        "seccomp": seccomp.program().hex() if grade != "none" else "",
+        "refusal": seccomp.refusal().hex() if grade != "none" else "",
+        "directory": f"size={limits.disk_mb}m,nr_inodes={limits.disk_files},mode=1777",
+        "readable": [*visible(), *_DEVICES],
+    }
+    modules = ["rllm_assets.sandbox.kernel", *(name for program in programs for name in program.modules)]
+    code = _shipment([*modules, "rllm_assets.sandbox.zygote"], options)
+    information, told = os.pipe()
+    try:
+        with inside:
+            command, descriptors = [interpreter(), *_PYTHON, str(code)], [code]
+            if grade == "strong":
+                command, extra = _locked(command, told)
+                descriptors += [told, *extra]
+            launcher = subprocess.Popen(
+                command,
+                env=_ENVIRONMENT,
+                stdin=inside,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                pass_fds=descriptors,
+                cwd="/",
+                start_new_session=True,
+            )
+        os.close(told)
+        told = -1
+        return _greeted(launcher, outside, information, errors, directory, grade)
+    except BaseException:
+        outside.close()
+        os.close(errors)
+        if directory is not None:
+            directory.cleanup()
+        raise
+    finally:
+        for descriptor in (code, information, told):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _greeted(launcher, control, information, errors, directory, grade) -> Zygote:
+    control.settimeout(_START_SECONDS)
+    try:
+        ready = control.recv(65536)
+    except TimeoutError:
+        ready = b""
+    if not ready:
+        launcher.kill()
+        launcher.wait()
+        said = os.pread(errors, 4096, 0).decode(errors="replace").strip()
+        raise SandboxError(f"the sandbox did not start: {said or f'no answer, exit code {launcher.returncode}'}")
+    control.settimeout(None)
+    pid = json.loads(os.read(information, 65536))["child-pid"] if grade == "strong" else launcher.pid
+    return Zygote(
+        control=control,
+        launcher=launcher,
+        pid=pid,
+        process=os.pidfd_open(pid),
+        directory=directory.name if directory else "/tmp",
+        grade=grade,
+        errors=errors,
+        resident=memory.resident_bytes(pid),
+        owned=directory,
+    )
+
+
+def _shipment(modules: list[str], options: dict, main: str | None = None) -> int:
+    """Return a descriptor from which the bootstrap reads modules and options."""
+    sources = []
+    for name in dict.fromkeys(modules):
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:
+            raise SandboxError(f"the sandbox's own module {name} has no source")
+        sources.append((name, Path(spec.origin).read_text(encoding="utf-8")))
+    descriptor = os.memfd_create("code")
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(json.dumps({"modules": sources, "main": main or modules[-1], "options": options}).encode())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _locked(command: list[str], told: int) -> tuple[list[str], list[int]]:
+    """Return the command wrapped in bubblewrap, and the descriptors that it needs besides."""
+    bubblewrap = shutil.which("bwrap")
+    if bubblewrap is None:
+        raise SandboxError("there is no bwrap on PATH")
+    root = os.geteuid() == 0
+    binds = [*visible(), *_DEVICES]
+    arguments = [bubblewrap, "--unshare-all", "--as-pid-1", "--new-session", "--info-fd", str(told)]
+    arguments += ["--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox"]
+    for number, path in enumerate(binds):
+        kind = "--dev-bind" if path in _DEVICES else "--ro-bind"
+        arguments += [kind, f"@{number}@" if root else path, path]
+    for link in _LIBRARIES:
+        if Path(link).is_symlink():
+            arguments += ["--symlink", str(Path(link).readlink()), link]
+    arguments += ["--dir", "/tmp", "--remount-ro", "/", "--chdir", "/"]
+    for name, value in _ENVIRONMENT.items():
+        arguments += ["--setenv", name, value]
+    arguments += ["--", *command]
+    if not root:
+        return arguments, []
+    options = {"binds": binds, "command": arguments, "uid": _spare_uid()}
+    code = _shipment(["rllm_assets.sandbox.kernel", "rllm_assets.sandbox.enter"], options)
+    return [interpreter(), *_PYTHON, str(code)], [code]
+
+
+def _spare_uid() -> int:
+    """Return a uid that nobody has: older kernels count processes by uid, so each zygote gets its own.
+
+    The range above 0x70000000 is given to nobody by systemd (https://systemd.io/UIDS-GIDS/); a container may know fewer.
+    """
+    with _slot_lock:
+        slot = next(_slots) % 256
+    wanted = 0x70000000 + (os.getpid() % 65536) * 256 + slot
+    for line in Path("/proc/self/uid_map").read_text().splitlines():
+        first, _, length = (int(part) for part in line.split())
+        if first <= wanted < first + length:
+            return wanted
+    return 60000 + slot

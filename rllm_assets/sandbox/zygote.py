@@ -1,0 +1,167 @@
+"""The process inside the sandbox that forks one child a job, each in fresh namespaces.
+
+It never sees what is in a job: payload and results pass it by in descriptors that only the child reads, so that nothing of
+one job can be found in the memory of the next. Standard library only.
+"""
+
+import _socket
+import contextlib
+import fcntl
+import gc
+import importlib
+import json
+import os
+import random
+import resource
+import select
+import signal
+import struct
+import sys
+from types import ModuleType
+
+from rllm_assets.sandbox import kernel
+
+_CONTROL = 0
+_OUTPUT, _RESULT, _PAYLOAD, _FIRST_FREE = 1, 3, 4, 5
+_DIRECTORY = "/tmp"
+_SET_UP_FAILED = 97
+
+
+def main(options: dict) -> None:
+    """Serve jobs from the control socket until it closes."""
+    os.closerange(_RESULT, 1024)
+    for name in options["preload"]:
+        importlib.import_module(name)
+    # The hash seed had to come by environment; nothing else may be there.
+    os.environ.clear()
+    control = _socket.socket(fileno=_CONTROL)
+    namespaces = options["namespaces"]
+    itself = os.pidfd_open(os.getpid())
+    if namespaces:
+        _fresh_directory(options["directory"])
+    else:
+        kernel.adopt_orphans()
+    if options["seccomp"]:
+        kernel.filter_system_calls(bytes.fromhex(options["seccomp"]))
+    options["refusal"] = bytes.fromhex(options["refusal"])
+    gc.collect()
+    gc.freeze()
+    control.send(b"ready")
+    while True:
+        message, descriptors = _received(control)
+        if not message:
+            os._exit(0)
+        if not descriptors:
+            # "stop" that crossed with the job's end.
+            continue
+        if namespaces:
+            kernel.set_namespace(itself, kernel.CLONE_NEWPID)
+            kernel.unshare(kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC)
+        child = os.fork()
+        if child == 0:
+            _become_job(message, descriptors, options)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        status = _wait(child, control, namespaces)
+        if namespaces and os.listdir(_DIRECTORY):
+            kernel.unmount(_DIRECTORY)
+            _fresh_directory(options["directory"])
+        control.send(str(status).encode())
+
+
+def _received(control: _socket.socket) -> tuple[bytes, list[int]]:
+    message, ancillary, *_ = control.recvmsg(65536, 256)
+    return message, [fd for _, _, data in ancillary for fd in struct.unpack(f"{len(data) // 4}i", data)]
+
+
+def _fresh_directory(options: str) -> None:
+    kernel.mount("tmpfs", _DIRECTORY, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, options)
+
+
+def _wait(child: int, control: _socket.socket, namespaces: bool) -> int:
+    """Wait until the job and all its processes are gone; a message meanwhile means that it shall be killed."""
+    ended = os.pidfd_open(child)
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    poll.register(ended, select.POLLIN)
+    while True:
+        ready = dict(poll.poll())
+        if ended in ready:
+            break
+        if not control.recv(64):
+            os._exit(0)
+        _kill(child, namespaces)
+    os.close(ended)
+    _, status = os.waitpid(child, 0)
+    if not namespaces:
+        _kill_orphans()
+    return status
+
+
+def _kill(child: int, namespaces: bool) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL) if namespaces else os.killpg(child, signal.SIGKILL)
+
+
+def _kill_orphans() -> None:
+    """Kill what a job without pid namespace left behind; orphans have become children of this process."""
+    while True:
+        with open("/proc/self/task/%d/children" % os.getpid()) as file:  # noqa: PTH123, UP031
+            orphans = [int(pid) for pid in file.read().split()]
+        if not orphans:
+            return
+        for pid in orphans:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _become_job(message: bytes, descriptors: list[int], options: dict) -> None:
+    """Lock this fresh process down, run the job's program in it, and never return."""
+    try:
+        program = _lock(json.loads(message), descriptors, options)
+    except (OSError, ValueError, KeyError) as error:
+        os.write(descriptors[1], b"!" + repr(error).encode())
+        os._exit(_SET_UP_FAILED)
+    # The parent's clock starts here: what came before is not the candidate's time.
+    os.write(_RESULT, b"+")
+    try:
+        program.main(_PAYLOAD, _RESULT)
+    finally:
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+        os._exit(0)
+
+
+def _lock(request: dict, descriptors: list[int], options: dict) -> ModuleType:
+    program = sys.modules[request["program"]]
+    if options["namespaces"]:
+        kernel.unshare(kernel.CLONE_NEWUSER)
+        kernel.drop_capabilities()
+    else:
+        os.setsid()
+    # Out of the way of the numbers that they get, whatever numbers they came with.
+    payload, result, output = (fcntl.fcntl(descriptor, fcntl.F_DUPFD, 100) for descriptor in descriptors)
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    for source, target in ((nothing, 0), (output, _OUTPUT), (output, 2), (result, _RESULT), (payload, _PAYLOAD)):
+        os.dup2(source, target, inheritable=target < _RESULT)
+    os.closerange(_FIRST_FREE, 1024)
+    os.chdir(request["directory"])
+    if options["landlock"]:
+        kernel.restrict_files(options["readable"], [request["directory"]])
+    for name, value in request["resources"].items():
+        _limit(getattr(resource, name), value)
+    if options["refusal"]:
+        kernel.filter_system_calls(options["refusal"])
+    # Code that draws at random shall draw the same in every job.
+    random.seed(0)
+    gc.enable()
+    return program
+
+
+def _limit(limit: int, value: int) -> None:
+    try:
+        resource.setrlimit(limit, (value, value))
+    except ValueError:
+        # The machine allows less than that already.
+        _, hard = resource.getrlimit(limit)
+        resource.setrlimit(limit, (hard, hard))

@@ -1,0 +1,1 @@
+"""Reinforcement learning with verified rewards: advantages, losses, the trainer, tuning, distributed training."""

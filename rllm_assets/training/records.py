@@ -1,0 +1,93 @@
+"""What goes into a training run and what comes out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rllm_assets.config import RLLMConfig
+from rllm_assets.data.answers import AnswerFormat, answer_format
+from rllm_assets.data.files import write_text
+from rllm_assets.data.hashing import content_hash
+from rllm_assets.data.issues import Issue
+from rllm_assets.data.trajectories import Attempt
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Issues to learn from, a fold of the same split to stop by, and what was tried on them before."""
+
+    train: Sequence[Issue]
+    fold: Sequence[Issue]
+    attempts: Sequence[Attempt] = ()
+    format_name: str = "function"
+
+    @property
+    def answer_format(self) -> AnswerFormat:
+        """How issues are asked and answers read."""
+        return answer_format(self.format_name)
+
+    def content_hash(self) -> str:
+        """Hash of all of it."""
+        return content_hash(
+            [
+                sorted(i.content_hash for i in self.train),
+                sorted(i.content_hash for i in self.fold),
+                sorted(a.trajectory_id for a in self.attempts),
+                self.format_name,
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished run: where the adapters lie and how it went.
+
+    `warm_start_adapter` is the adapter before reinforcement, where there was a warm start, so that both can be compared.
+    """
+
+    adapter: Path
+    warm_start_adapter: Path | None
+    best_step: int
+    metrics: list[dict[str, float]]
+    warnings: list[str]
+
+
+class MetricsLog:
+    """One JSON line a step, cut back to the checkpoint when a run resumes."""
+
+    def __init__(self, path: Path, last_step: int) -> None:
+        """Keep the rows up to `last_step`."""
+        self._path = path
+        rows = read_metrics(path) if path.exists() else []
+        self.rows = [row for row in rows if row["step"] <= last_step]
+        write_text(path, "".join(json.dumps(row) + "\n" for row in self.rows))
+
+    def append(self, row: Metrics) -> None:
+        """Add a step's metrics."""
+        self.rows.append(dict(row))
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dict(row)) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Read a metrics log; a line that a killed run left half written is left out."""
+    rows: list[dict[str, float]] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def run_key(config: RLLMConfig, data: TrainingData, model_hash: str) -> str:
+    """Return the hash of everything that a run's result depends on; limits on its length are not part of it."""
+    training: dict[str, Any] = config.training.model_dump(mode="json")
+    for unimportant in ("checkpoint_every", "keep_checkpoints", "micro_batch_tokens", "max_minutes"):
+        training.pop(unimportant)
+    parts = [config.model.model_dump(mode="json"), training, config.rewards.model_dump(mode="json")]
+    return content_hash([*parts, data.content_hash(), model_hash])

@@ -1,0 +1,320 @@
+"""One batch of samples to one or more optimizer steps."""
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from rllm_assets.config import TrainingConfig
+from rllm_assets.models.packing import Packed, pack
+from rllm_assets.models.policy import Policy
+from rllm_assets.training.advantages import gae, whiten
+from rllm_assets.training.algorithms import Algorithm
+from rllm_assets.training.batches import TrainingSample, micro_batches, with_group_advantages
+from rllm_assets.training.collective import Collective
+from rllm_assets.training.losses import (
+    StepShape,
+    clipped_policy_loss,
+    clipped_value_loss,
+    importance_weights,
+    kl,
+    token_weights,
+)
+
+
+class BadLossError(RuntimeError):
+    """The loss was no number several times in a row."""
+
+
+@dataclass
+class UpdateMetrics:
+    """Sums over the tokens that were trained on; `means` turns them into what is reported."""
+
+    tokens: int = 0
+    loss: float = 0.0
+    entropy: float = 0.0
+    clipped: float = 0.0
+    kl_sampler: float = 0.0
+    kl_reference: float = 0.0
+    importance: float = 0.0
+    value_loss: float = 0.0
+    grad_norms: list[float] = field(default_factory=list)
+    critic_grad_norms: list[float] = field(default_factory=list)
+    bad_losses: int = 0
+    explained_variance: float | None = None
+
+    def means(self) -> dict[str, float]:
+        """Return the metrics of the step by name; those that were not measured are left out."""
+        tokens = max(1, self.tokens)
+        metrics = {
+            "loss": self.loss,
+            "trained_tokens": float(self.tokens),
+            "entropy": self.entropy / tokens,
+            "clip_fraction": self.clipped / tokens,
+            "kl_sampler": self.kl_sampler / tokens,
+            "importance_weight": self.importance / tokens,
+            "kl_reference": self.kl_reference / tokens,
+            "bad_losses": float(self.bad_losses),
+        }
+        if self.tokens == 0:
+            metrics = {"trained_tokens": 0.0, "bad_losses": float(self.bad_losses)}
+        if self.grad_norms:
+            metrics["grad_norm"] = sum(self.grad_norms) / len(self.grad_norms)
+        if self.critic_grad_norms:
+            metrics["value_loss"] = self.value_loss
+            metrics["critic_grad_norm"] = sum(self.critic_grad_norms) / len(self.critic_grad_norms)
+        if self.explained_variance is not None:
+            metrics["explained_variance"] = self.explained_variance
+        return metrics
+
+
+@dataclass(frozen=True)
+class Optimizers:
+    """The optimizers of policy and critic, which never share a parameter."""
+
+    policy: torch.optim.Optimizer
+    critic: torch.optim.Optimizer | None
+
+    @classmethod
+    def for_policy(cls, policy: Policy, config: TrainingConfig) -> "Optimizers":
+        """Return fresh AdamW optimizers."""
+        decay, critic = config.weight_decay, policy.critic_parameters()
+        return cls(
+            torch.optim.AdamW(policy.policy_parameters(), lr=config.learning_rate, weight_decay=decay, fused=True),
+            torch.optim.AdamW(critic, lr=config.critic_learning_rate, weight_decay=decay, fused=True)
+            if critic
+            else None,
+        )
+
+
+class Updater:
+    """Moves the policy, and the critic where there is one, by a batch of samples."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        algorithm: Algorithm,
+        config: TrainingConfig,
+        max_response_tokens: int,
+        temperature: float,
+        optimizers: Optimizers,
+        collective: Collective,
+    ) -> None:
+        """Bind what stays the same from step to step."""
+        self._policy = policy
+        self._algorithm = algorithm
+        self._config = config
+        self._max_response_tokens = max_response_tokens
+        self._temperature = temperature
+        self._optimizers = optimizers
+        self._collective = collective
+        self._bad_in_a_row = 0
+        self._on_policy = config.minibatches == 1 and config.epochs_per_batch == 1
+
+    def update(self, samples: Sequence[TrainingSample], seed: int, *, critic_only: bool = False) -> UpdateMetrics:
+        """Take one optimizer step a minibatch and pass.
+
+        Args:
+            samples: the whole batch, the same on every worker; each worker computes the gradient of its share.
+            seed: of the order of minibatches.
+            critic_only: leave the policy as it is.
+
+        Raises:
+            BadLossError: after `stop_after_bad_losses` losses in a row that are no number.
+        """
+        metrics = UpdateMetrics()
+        prepared = self._prepare(samples, metrics)
+        order = random.Random(seed)
+        for _ in range(self._config.epochs_per_batch):
+            for minibatch in self._minibatches(prepared, order):
+                self._step(minibatch, metrics, critic_only)
+        return metrics
+
+    def _prepare(self, samples: Sequence[TrainingSample], metrics: UpdateMetrics) -> list[TrainingSample]:
+        """Add what has to be known before the first step: old log-probabilities and values, the reference's, advantages."""
+        prepared = list(samples)
+        if not self._on_policy:
+            prepared = self._measured(prepared, self._logprobs_of, "old_logprobs")
+        if self._config.kl_coefficient > 0:
+            with self._policy.reference():
+                prepared = self._measured(prepared, self._logprobs_of, "reference_logprobs")
+        penalties = [self._kl_penalty(sample) for sample in prepared]
+        if not self._algorithm.critic:
+            return with_group_advantages(prepared, self._algorithm, [float(penalty.sum()) for penalty in penalties])
+        prepared = self._measured(prepared, self._policy.values, "old_values")
+        return _with_gae(prepared, penalties, self._config, metrics)
+
+    def _kl_penalty(self, sample: TrainingSample) -> Tensor:
+        """Return what k1 takes from the reward at each token."""
+        if self._config.kl_coefficient == 0 or self._config.kl_estimator != "k1":
+            return torch.zeros(sample.length)
+        return self._config.kl_coefficient * kl(sample.sampler_logprobs, _known(sample.reference_logprobs), "k1")
+
+    def _logprobs_of(self, packed: Packed) -> Tensor:
+        return self._policy.logprobs(packed, self._temperature)[0]
+
+    @torch.no_grad()
+    def _measured(
+        self, samples: Sequence[TrainingSample], measure: Callable[[Packed], Tensor], name: str
+    ) -> list[TrainingSample]:
+        mine = self._share(samples)
+        found: dict[int, Tensor] = {}
+        positions = {id(sample): index for index, sample in enumerate(samples)}
+        for batch in micro_batches(mine, self._config.micro_batch_tokens):
+            packed = self._pack(batch)
+            flat = [sample for part in batch for sample in part]
+            for sample, values in zip(flat, packed.split(measure(packed)), strict=True):
+                found[positions[id(sample)]] = values.cpu()
+        merged = {index: values for part in self._collective.gather(found) for index, values in part.items()}
+        return [replace(sample, **{name: merged[index]}) for index, sample in enumerate(samples)]
+
+    def _share(self, samples: Sequence[TrainingSample]) -> list[TrainingSample]:
+        size, rank = self._collective.size, self._collective.rank
+        return [sample for sample in samples if sample.group % size == rank]
+
+    def _minibatches(self, samples: list[TrainingSample], order: random.Random) -> Iterator[list[TrainingSample]]:
+        groups = sorted({sample.group for sample in samples})
+        if self._config.minibatches > 1:
+            order.shuffle(groups)
+        size = math.ceil(len(groups) / self._config.minibatches)
+        for start in range(0, len(groups), max(1, size)):
+            chosen = set(groups[start : start + size])
+            yield [sample for sample in samples if sample.group in chosen]
+
+    def _step(self, samples: list[TrainingSample], metrics: UpdateMetrics, critic_only: bool) -> None:
+        if not samples:
+            return
+        shape = StepShape(len(samples), sum(s.length for s in samples), self._max_response_tokens)
+        mine = self._share(samples)
+        if not critic_only:
+            parameters = self._policy.policy_parameters()
+            loss = self._accumulate(self._contributing(mine), shape, metrics)
+            norm = self._apply(self._optimizers.policy, parameters, loss, metrics)
+            if norm is not None:
+                metrics.grad_norms.append(norm)
+        if self._optimizers.critic is not None:
+            loss = self._accumulate_critic(mine, shape, metrics)
+            norm = self._apply(self._optimizers.critic, self._policy.critic_parameters(), loss, metrics)
+            if norm is not None:
+                metrics.critic_grad_norms.append(norm)
+
+    def _contributing(self, samples: list[TrainingSample]) -> list[TrainingSample]:
+        """Leave out answers whose gradient is exactly zero; they stay in the normalizer."""
+        if self._config.kl_coefficient > 0 and self._config.kl_estimator != "k1":
+            return samples
+        return [sample for sample in samples if bool(sample.advantages.any())]
+
+    def _accumulate(self, samples: list[TrainingSample], shape: StepShape, metrics: UpdateMetrics) -> float:
+        total = 0.0
+        for batch in micro_batches(samples, self._config.micro_batch_tokens):
+            packed = self._pack(batch)
+            logprobs, entropies = self._policy.logprobs(packed, self._temperature)
+            loss = self._policy_loss(packed, [s for part in batch for s in part], logprobs, entropies, shape, metrics)
+            loss.backward()
+            total += float(loss)
+        metrics.loss += total
+        return total
+
+    def _policy_loss(
+        self,
+        packed: Packed,
+        samples: list[TrainingSample],
+        logprobs: Tensor,
+        entropies: Tensor,
+        shape: StepShape,
+        metrics: UpdateMetrics,
+    ) -> Tensor:
+        device = logprobs.device
+        advantages = torch.cat([s.advantages for s in samples]).to(device)
+        sampler = torch.cat([s.sampler_logprobs for s in samples]).to(device)
+        detached = logprobs.detach()
+        # Used once, the batch is on-policy: the ratio is 1 and only its gradient matters.
+        old = detached if self._on_policy else torch.cat([_known(s.old_logprobs) for s in samples]).to(device)
+        clipped = clipped_policy_loss(logprobs, old, advantages, self._algorithm.clip_low, self._algorithm.clip_high)
+        importance = importance_weights(old, sampler, self._config.importance_cap)
+        losses = clipped.per_token * importance
+        if self._config.kl_coefficient > 0:
+            reference = torch.cat([_known(s.reference_logprobs) for s in samples]).to(device)
+            if self._config.kl_estimator != "k1":
+                losses = losses + self._config.kl_coefficient * kl(logprobs, reference, self._config.kl_estimator)
+            metrics.kl_reference += float(kl(detached, reference, "k3").sum())
+        metrics.tokens += len(logprobs)
+        metrics.entropy += float(entropies.sum())
+        metrics.clipped += float(clipped.clipped.sum())
+        metrics.kl_sampler += float(kl(sampler, detached, "k3").sum())
+        metrics.importance += float(importance.sum())
+        weights = token_weights(self._algorithm.aggregation, packed.lengths, shape, device)
+        return (losses * weights).sum()
+
+    def _accumulate_critic(self, samples: list[TrainingSample], shape: StepShape, metrics: UpdateMetrics) -> float:
+        total = 0.0
+        for batch in micro_batches(samples, self._config.micro_batch_tokens):
+            packed = self._pack(batch)
+            flat = [sample for part in batch for sample in part]
+            values = self._policy.values(packed)
+            old = torch.cat([_known(s.old_values) for s in flat]).to(values.device)
+            returns = torch.cat([_known(s.returns) for s in flat]).to(values.device)
+            loss = clipped_value_loss(values, old, returns, self._config.value_clip).sum() / shape.tokens
+            loss.backward()
+            total += float(loss)
+        metrics.value_loss += total
+        return total
+
+    def _apply(
+        self, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], loss: float, metrics: UpdateMetrics
+    ) -> float | None:
+        """Add up the workers' gradients and step; return the gradient's norm, or None where there was nothing to do."""
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        self._collective.sum(gradients)
+        norm = float(nn.utils.clip_grad_norm_(parameters, self._config.max_grad_norm))
+        try:
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                metrics.bad_losses += 1
+                self._bad_in_a_row += 1
+                if self._bad_in_a_row >= self._config.stop_after_bad_losses:
+                    raise BadLossError(f"the loss or its gradient was no number {self._bad_in_a_row} times in a row")
+                return None
+            self._bad_in_a_row = 0
+            if norm == 0.0:
+                return None
+            optimizer.step()
+            return norm
+        finally:
+            optimizer.zero_grad(set_to_none=True)
+
+    def _pack(self, batch: Sequence[Sequence[TrainingSample]]) -> Packed:
+        groups = [(part[0].prompt_ids, [sample.response_ids for sample in part]) for part in batch]
+        return pack(groups, self._policy.device)
+
+
+def _with_gae(
+    samples: list[TrainingSample], penalties: list[Tensor], config: TrainingConfig, metrics: UpdateMetrics
+) -> list[TrainingSample]:
+    advantages: list[Tensor] = []
+    returns: list[Tensor] = []
+    for sample, penalty in zip(samples, penalties, strict=True):
+        values = _known(sample.old_values)
+        rewards = -penalty
+        rewards[-1] += sample.reward
+        advantage, value_target = gae(rewards, values, config.discount, config.gae_lambda)
+        advantages.append(advantage)
+        returns.append(value_target)
+    if samples:
+        targets, values = torch.cat(returns), torch.cat([_known(s.old_values) for s in samples])
+        variance = float(targets.var()) if len(targets) > 1 else 0.0
+        metrics.explained_variance = 1 - float((targets - values).var()) / variance if variance > 0 else 0.0
+    return [
+        replace(sample, advantages=a, returns=r)
+        for sample, a, r in zip(samples, whiten(advantages), returns, strict=True)
+    ]
+
+
+def _known(tensor: Tensor | None) -> Tensor:
+    assert tensor is not None, "measured in _prepare"
+    return tensor

@@ -1,0 +1,104 @@
+"""The supervised start: a few passes over good answers before reinforcement."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from rllm_assets.config import ModelConfig, TrainingConfig
+from rllm_assets.data.answers import AnswerFormat
+from rllm_assets.data.issues import Issue
+from rllm_assets.data.trajectories import Attempt
+from rllm_assets.models.packing import pack
+from rllm_assets.models.policy import Policy
+from rllm_assets.rollouts import prompt_tokens
+from rllm_assets.training.batches import TrainingSample, micro_batches
+
+# Of one issue's right answers; more of them would only weigh the easy issues heavier.
+ANSWERS_PER_ISSUE = 4
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt and a good answer to it."""
+
+    issue: Issue
+    response: str
+
+
+def own_examples(issues: Sequence[Issue], attempts: Sequence[Attempt], *, allow_in_process: bool) -> list[Example]:
+    """Return the base's own answers that resolved an issue, without repetitions (rejection fine-tuning)."""
+    by_id = {issue.instance_id: issue for issue in issues}
+    chosen: dict[str, list[str]] = {}
+    for attempt in attempts:
+        if attempt.kind != "rollout" or not attempt.verdict.resolved or attempt.instance_id not in by_id:
+            continue
+        if attempt.verdict.in_process and not allow_in_process:
+            continue
+        answers = chosen.setdefault(attempt.instance_id, [])
+        if attempt.response not in answers and len(answers) < ANSWERS_PER_ISSUE:
+            answers.append(attempt.response)
+    return [Example(by_id[i], response) for i in sorted(chosen) for response in chosen[i]]
+
+
+def gold_examples(issues: Sequence[Issue], answer_format: AnswerFormat) -> list[Example]:
+    """Return the historical fixes, written as answers."""
+    return [Example(issue, answer_format.gold(issue)) for issue in issues]
+
+
+def warm_start(
+    policy: Policy,
+    examples: Sequence[Example],
+    answer_format: AnswerFormat,
+    model: ModelConfig,
+    training: TrainingConfig,
+    on_step: Callable[[Mapping[str, float]], None] | None = None,
+) -> None:
+    """Train on the examples by cross-entropy, a mean over the tokens of each step's answers.
+
+    Every worker of a data-parallel run does the same: it is too short to divide.
+    """
+    samples = [_to_sample(policy, number, example, answer_format, model) for number, example in enumerate(examples)]
+    parameters = policy.policy_parameters()
+    optimizer = torch.optim.AdamW(parameters, lr=training.warm_start_learning_rate, weight_decay=0.0, fused=True)
+    batches = list(_batches(samples, training))
+    for step, batch in enumerate(batches):
+        # A short linear decay to a tenth leaves the optimizer at rest when reinforcement takes over.
+        optimizer.param_groups[0]["lr"] = training.warm_start_learning_rate * (1 - 0.9 * step / len(batches))
+        tokens = sum(sample.length for sample in batch)
+        total = 0.0
+        for micro_batch in micro_batches(batch, training.micro_batch_tokens):
+            groups = [(part[0].prompt_ids, [s.response_ids for s in part]) for part in micro_batch]
+            logprobs, _ = policy.logprobs(pack(groups, policy.device), temperature=1.0)
+            loss = -logprobs.sum() / tokens
+            loss.backward()
+            total += float(loss)
+        nn.utils.clip_grad_norm_(parameters, training.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if on_step is not None:
+            on_step({"warm_start_loss": total, "warm_start_step": step + 1, "warm_start_steps": len(batches)})
+
+
+def _to_sample(
+    policy: Policy, number: int, example: Example, answer_format: AnswerFormat, model: ModelConfig
+) -> TrainingSample:
+    prompt = prompt_tokens(
+        policy.tokenizer, answer_format.prompt(example.issue), model.max_prompt_tokens, example.issue.instance_id
+    )
+    response = policy.tokenizer(example.response.strip(), add_special_tokens=False)["input_ids"]
+    assert policy.tokenizer.eos_token_id is not None
+    ids = [*response, policy.tokenizer.eos_token_id]
+    zeros = torch.zeros(len(ids))
+    return TrainingSample(number, prompt, ids, zeros, 1.0, True, zeros)
+
+
+def _batches(samples: list[TrainingSample], training: TrainingConfig) -> Iterator[list[TrainingSample]]:
+    order = random.Random(training.seed)
+    for _ in range(training.warm_start_epochs):
+        shuffled = list(samples)
+        order.shuffle(shuffled)
+        for start in range(0, len(shuffled), training.warm_start_batch_size):
+            yield shuffled[start : start + training.warm_start_batch_size]

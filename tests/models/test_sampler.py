@@ -1,0 +1,110 @@
+"""The sampler draws what the policy says, remembers how probable it was, and does not care what is sampled beside it."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from rllm_assets.config import ModelConfig
+from rllm_assets.models.packing import pack
+from rllm_assets.models.policy import Policy
+from rllm_assets.models.sampler import Sampler
+
+PROMPTS = [[5, 6, 7, 8, 9], [20, 21], [30, 31, 32, 33, 34, 35, 36]]
+
+
+@pytest.fixture(scope="module")
+def policy(tiny_model):
+    policy = Policy(ModelConfig(name=str(tiny_model), dtype="float32", sampler_dtype="float32", lora_rank=4), seed=1)
+    generator = torch.Generator().manual_seed(2)
+    for parameter in policy.policy_parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return policy
+
+
+@pytest.fixture
+def sampler(policy):
+    sampler = Sampler(policy)
+    sampler.refresh()
+    return sampler
+
+
+def draw(sampler, prompts=PROMPTS, samples=6, seeds=(1, 2, 3), **options):
+    settings = {"temperature": 0.9, "max_tokens": 40} | options
+    return sampler.sample(prompts, samples, seeds=seeds[: len(prompts)], **settings)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_recorded_logprobs_are_the_policys(policy, sampler, temperature):
+    answers = draw(sampler, temperature=temperature)
+    packed = pack([(p, [a.token_ids for a in group]) for p, group in zip(PROMPTS, answers, strict=True)], policy.device)
+    recorded = torch.tensor([lp for group in answers for a in group for lp in a.logprobs])
+    torch.testing.assert_close(recorded, policy.logprobs(packed, temperature)[0].detach(), atol=5e-5, rtol=0)
+
+
+def test_greedy_is_what_generate_says(policy, sampler, tiny_model, tmp_path):
+    from peft import PeftModel
+
+    policy.save_adapter(tmp_path)
+    reference = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32), tmp_path)
+    for prompt, (answer,) in zip(PROMPTS, draw(sampler, samples=1, temperature=0), strict=True):
+        output = reference.generate(torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=40, do_sample=False)
+        assert answer.token_ids == output[0, len(prompt) :].tolist()
+
+
+def test_answers_do_not_depend_on_what_is_sampled_beside_them(sampler):
+    together = draw(sampler)
+    alone = [draw(sampler, prompts=[prompt], seeds=(seed,))[0] for prompt, seed in zip(PROMPTS, (1, 2, 3), strict=True)]
+    assert [[a.token_ids for a in group] for group in together] == [[a.token_ids for a in group] for group in alone]
+
+
+def test_waves_change_nothing(sampler, monkeypatch):
+    together = draw(sampler)
+    monkeypatch.setattr("rllm_assets.models.sampler.MAX_ROWS", 7)
+    assert [[a.token_ids for a in g] for g in draw(sampler)] == [[a.token_ids for a in g] for g in together]
+
+
+def test_seeds_matter(sampler):
+    assert draw(sampler) != draw(sampler, seeds=(4, 5, 6))
+
+
+def test_an_answer_ends_at_the_end_token_or_at_the_limit(sampler):
+    answers = [a for group in draw(sampler, samples=40, temperature=1.5) for a in group]
+    ended = [a for a in answers if a.finished]
+    assert ended
+    assert all(a.token_ids[-1] == 0 and 0 not in a.token_ids[:-1] for a in ended)
+    assert all(len(a.token_ids) == 40 and 0 not in a.token_ids for a in answers if not a.finished)
+
+
+def test_an_answer_ends_when_the_stop_rule_says_so(sampler):
+    asked = []
+
+    def stop(text):
+        asked.append(text)
+        return text.count("`") >= 2
+
+    answers = [a for group in draw(sampler, samples=60, temperature=2.0, stop=stop) for a in group]
+    stopped = [a for a in answers if a.text.count("`") >= 2]
+    assert stopped
+    assert all(a.finished and a.text.endswith("`") and a.text.count("`") in (2, 3, 4) for a in stopped)
+    assert all("`" in text for text in asked)
+
+
+def test_frequencies_are_the_distribution(policy, sampler):
+    """10,000 first tokens of one prompt against their probabilities."""
+    from scipy.stats import chisquare
+
+    answers = sampler.sample([PROMPTS[0]], 10_000, temperature=1.0, max_tokens=1, seeds=[11])[0]
+    counts = torch.bincount(torch.tensor([a.token_ids[0] for a in answers]), minlength=262).double()
+    every_token = [[token] for token in range(262)]
+    probabilities = policy.logprobs(pack([(PROMPTS[0], every_token)], policy.device), 1.0)[0].detach().exp().double()
+    common = probabilities > 5e-4
+    observed = torch.cat([counts[common], counts[~common].sum()[None]])
+    expected = torch.cat([probabilities[common], probabilities[~common].sum()[None]])
+    assert chisquare(observed.numpy(), (expected / expected.sum() * 10_000).numpy()).pvalue > 1e-3
+
+
+def test_use_base_forgets_the_adapter(policy, sampler, tiny_model):
+    sampler.use_base()
+    base = dict(AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).named_parameters())
+    for name, parameter in sampler._model.named_parameters():
+        torch.testing.assert_close(parameter, base[name], atol=0, rtol=0)

@@ -1,0 +1,60 @@
+import subprocess
+import sys
+
+import pytest
+
+from rllm_assets.tracking.processes import current_process, has_gone
+
+
+@pytest.fixture
+def ended_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_this_process_has_not_gone():
+    assert not has_gone(current_process())
+
+
+def test_a_process_that_ended_has_gone(ended_pid):
+    assert has_gone(current_process().model_copy(update={"pid": ended_pid}))
+
+
+def test_a_process_that_ended_has_gone_where_start_times_are_not_known(ended_pid):
+    here = current_process().model_copy(update={"started": ""})
+    assert has_gone(here.model_copy(update={"pid": ended_pid}))
+    assert not has_gone(here)
+
+
+def test_a_later_process_with_the_same_id_is_another_one():
+    assert has_gone(current_process().model_copy(update={"started": "1"}))
+
+
+def test_a_zombie_has_gone():
+    process = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    code = (
+        "import sys; from rllm_assets.tracking import processes as p;"
+        "print(p.current_process().model_dump_json(), flush=True); sys.stdin.read()"
+    )
+    process.communicate()
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    identity = type(current_process()).model_validate_json(child.stdout.readline())
+    assert not has_gone(identity)
+    child.kill()
+    # Its output ends when it has ended; nobody has asked for its exit code yet, so it stays a zombie.
+    assert child.stdout.read() == b""
+    try:
+        assert has_gone(identity)
+    finally:
+        child.communicate()
+
+
+def test_before_the_machine_started_anew_everything_has_gone():
+    assert has_gone(current_process().model_copy(update={"boot": "an earlier boot"}))
+
+
+@pytest.mark.parametrize("field", ["host", "namespace"])
+def test_what_cannot_be_seen_from_here_has_not_gone(field, ended_pid):
+    assert not has_gone(current_process().model_copy(update={"pid": ended_pid, field: "elsewhere"}))
