@@ -3,6 +3,7 @@
 These are the probes that grade a sandbox when it starts. Each is harmless where it succeeds: it looks, or touches only what the
 caller made for it. Standard library only.
 """
+# ruff: noqa: PTH108, PTH118, PTH123
 
 import ctypes
 import json
@@ -95,10 +96,14 @@ _ATTEMPTS: dict[str, Callable[[dict], object]] = {
     "read a host file": lambda order: _reads(order["secret"]),
     "read the system's users": lambda order: _reads("/etc/passwd"),
     "write to the host": lambda order: _writes(order["directory"]),
-    "write to the interpreter": lambda order: any(_works(lambda _, path=path: _writes(path), order) for path in order["libraries"]),
+    "write to the interpreter": lambda order: any(
+        _works(lambda _, path=path: _writes(path), order) for path in order["libraries"]
+    ),
     "write to the root": lambda order: _writes("/"),
     "see an environment": lambda order: bool(os.environ) or _reads("/proc/1/environ") or _reads("/proc/self/environ"),
-    "set the kernel's core pattern": lambda order: os.access("/proc/sys/kernel/core_pattern", os.W_OK),
+    "set the kernel's core pattern": lambda order: (
+        os.close(os.open("/proc/sys/kernel/core_pattern", os.O_WRONLY)) is None
+    ),
     "open a TCP socket": lambda order: _connects(socket.SOCK_STREAM),
     "open a UDP socket": lambda order: _connects(socket.SOCK_DGRAM),
     "signal the owner": lambda order: os.kill(order["owner"], 0) is None,

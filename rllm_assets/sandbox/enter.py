@@ -1,9 +1,11 @@
 """Started as root: give up the real uid and replace this process by bubblewrap.
 
-With bubblewrap alone, root outside stays the kernel's uid 0 inside, and `/proc/sys/kernel/core_pattern` opens for writing. But a
-dropped uid cannot reach an interpreter below a closed home, so everything that shall be seen inside is first bound to a place
-that anybody can reach, in a private mount namespace that ends with this process. Standard library only.
+With bubblewrap alone, root outside stays the kernel's uid 0 inside, and `/proc/sys/kernel/core_pattern` opens for
+writing. But a dropped uid cannot reach an interpreter below a closed home, so everything that shall be seen inside is
+first bound to a place that anybody can reach, in a private mount namespace that ends with this process. Standard library
+only, and of that little: it starts with every zygote.
 """
+# ruff: noqa: PTH102, PTH112
 
 import os
 import sys
@@ -45,5 +47,3 @@ def _enter(options: dict) -> None:
     kernel.no_new_privileges()
     os.chdir("/")
     os.execve(command[0], command, {})
-
-

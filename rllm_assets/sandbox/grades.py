@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,13 +14,19 @@ from rllm_assets.sandbox.pool import Pool
 ATTACKS = Program(modules=("rllm_assets.sandbox.attacks",), preload=("socket", "ctypes"))
 
 # A weak sandbox has to stop these; a strong one stops everything that is tried.
-_LEAST = frozenset({"read a host file", "write to the host", "write to the interpreter", "write to the root", "see an environment"})
+_LEAST = frozenset(
+    {"read a host file", "write to the host", "write to the interpreter", "write to the root", "see an environment"}
+)
 _PROBE_LIMITS = Limits(memory_mb=128, processes=16)
 _PROBE_SECONDS = 10.0
 
 
 def open_sandbox(
-    programs: tuple[Program, ...], workers: int, limits: Limits, allow_unsandboxed: bool = False, grades: tuple[Grade, ...] = ()
+    programs: tuple[Program, ...],
+    workers: int,
+    limits: Limits,
+    allow_unsandboxed: bool = False,
+    grades: tuple[Grade, ...] = (),
 ) -> Pool:
     """Return the strongest sandbox that holds, with the programs loaded.
 
@@ -33,6 +40,10 @@ def open_sandbox(
     Raises:
         SandboxUnavailableError: where only less than `strong` is to be had and `allow_unsandboxed` is not set.
     """
+    if sys.platform != "linux":
+        raise SandboxUnavailableError(
+            f"untrusted code runs in sandboxes made of Linux namespaces; this is {sys.platform}"
+        )
     reasons = []
     for grade in grades or ("strong", "weak", "none"):
         why = _probe_once(grade)
@@ -99,7 +110,9 @@ def _break_out(pool: Pool) -> list[str]:
     try:
         return list(json.loads(outcome.result))
     except json.JSONDecodeError as error:
-        raise SandboxError(f"the probe ended as {outcome.ended} with code {outcome.code}: {outcome.output[-500:]!r}") from error
+        raise SandboxError(
+            f"the probe ended as {outcome.ended} with code {outcome.code}: {outcome.output[-500:]!r}"
+        ) from error
 
 
 def _attack(pool: Pool, order: dict, seconds: float = _PROBE_SECONDS) -> Outcome:

@@ -25,7 +25,7 @@ class Limits:
     disk_mb: int = 64
     disk_files: int = 4096
     output_bytes: int = 1 << 20
-    result_bytes: int = 8 << 20
+    result_bytes: int = 2 << 20
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 Loaded on both sides of the border and before any package is importable, so it uses nothing but the standard library.
 """
+# ruff: noqa: PTH112
 
 import ctypes
 import os
@@ -61,13 +62,19 @@ def unmount(target: str) -> None:
 
 def no_new_privileges() -> None:
     """Let no program that is started from now on gain privileges; seccomp asks for it."""
-    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)), "prctl")
+    _check(
+        _libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)),
+        "prctl",
+    )
 
 
 def adopt_orphans() -> None:
     """Make descendants whose parents die children of this process."""
     _check(
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)), "prctl"
+        _libc.prctl(
+            _PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)
+        ),
+        "prctl",
     )
 
 
@@ -86,7 +93,11 @@ def filter_system_calls(program: bytes) -> None:
     no_new_privileges()
     argument = Program(len(program) // 8, program)
     result = _libc.prctl(
-        _PR_SET_SECCOMP, ctypes.c_ulong(_SECCOMP_MODE_FILTER), ctypes.byref(argument), ctypes.c_ulong(0), ctypes.c_ulong(0)
+        _PR_SET_SECCOMP,
+        ctypes.c_ulong(_SECCOMP_MODE_FILTER),
+        ctypes.byref(argument),
+        ctypes.c_ulong(0),
+        ctypes.c_ulong(0),
     )
     _check(result, "seccomp")
 
@@ -107,14 +118,19 @@ def restrict_files(readable: list[str], writable: list[str]) -> None:
     # One field more with each of these versions: files, network (4), signals and abstract sockets (6).
     attributes = struct.pack("=QQQ", handled, 0b11 if version >= 4 else 0, 0b11 if version >= 6 else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
-    ruleset = _check(_libc.syscall(_LANDLOCK_CREATE_RULESET, attributes, ctypes.c_size_t(size), ctypes.c_uint(0)), "landlock")
+    ruleset = _check(
+        _libc.syscall(_LANDLOCK_CREATE_RULESET, attributes, ctypes.c_size_t(size), ctypes.c_uint(0)), "landlock"
+    )
     for paths, access in ((readable, _LANDLOCK_READ), (writable, _LANDLOCK_WRITE | (1 << 14 if version >= 3 else 0))):
         for path in paths:
             descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
             # Rights about directories cannot be given on a file.
-            allowed = access if os.path.isdir(path) else access & 0b100_0000_0000_0111  # noqa: PTH112
+            allowed = access if os.path.isdir(path) else access & 0b100_0000_0000_0111
             rule = struct.pack("=Qi", allowed, descriptor)
-            _check(_libc.syscall(_LANDLOCK_ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(1), rule, ctypes.c_uint(0)), "landlock rule")
+            _check(
+                _libc.syscall(_LANDLOCK_ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(1), rule, ctypes.c_uint(0)),
+                "landlock rule",
+            )
             os.close(descriptor)
     no_new_privileges()
     _check(_libc.syscall(_LANDLOCK_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint(0)), "landlock restrict")

@@ -10,10 +10,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from rllm_assets.sandbox import memory, seccomp
 from rllm_assets.sandbox.jobs import Grade, Limits, Program, SandboxError
@@ -39,9 +40,20 @@ _PYTHON = ("-S", "-s", "-P", "-B", "-c", _BOOTSTRAP)
 # Iteration order of sets of strings is part of what candidates do: the same in every zygote.
 _ENVIRONMENT = {"PYTHONHASHSEED": "0"}
 
-_LIBRARIES = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/libx32", "/lib", "/lib64", "/lib32", "/nix/store", "/gnu/store")
+_LIBRARIES = (
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/lib32",
+    "/usr/libx32",
+    "/lib",
+    "/lib64",
+    "/lib32",
+    "/nix/store",
+    "/gnu/store",
+)
 _DEVICES = ("/dev/null", "/dev/full", "/dev/random", "/dev/urandom")
 _START_SECONDS = 60.0
+_DIRECTORY = "/tmp"
 
 _slots = count()
 _slot_lock = threading.Lock()
@@ -64,10 +76,14 @@ class Zygote:
     """Bytes of memory that every job starts with."""
     jobs: int = 0
     healthy: bool = True
-    owned: tempfile.TemporaryDirectory | None = field(default=None)
 
     def kill(self) -> None:
         """Kill it, and with it everything inside."""
+        if self.grade != "strong":
+            # No pid namespace goes down with it.
+            for pid in memory.descendants(self.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.process, signal.SIGKILL)
 
@@ -82,8 +98,8 @@ class Zygote:
         self.launcher.wait()
         os.close(self.process)
         os.close(self.errors)
-        if self.owned is not None:
-            self.owned.cleanup()
+        if self.directory != _DIRECTORY:
+            shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def interpreter() -> str:
@@ -95,7 +111,9 @@ def interpreter() -> str:
 def visible() -> list[str]:
     """Return the host's paths that can be read inside: the interpreter and the shared libraries."""
     paths = [path for path in _LIBRARIES if Path(path).is_dir() and not Path(path).is_symlink()]
-    for path in (f"{sys.base_prefix}/lib", f"{sys.base_prefix}/lib64", f"{sys.base_exec_prefix}/lib", interpreter()):
+    # As it is called and as it really lies, where links lead there.
+    homes = dict.fromkeys([sys.base_prefix, sys.base_exec_prefix, str(Path(sys.base_prefix).resolve())])
+    for path in (interpreter(), *(f"{home}/{library}" for home in homes for library in ("lib", "lib64"))):
         if Path(path).exists() and not any(Path(path).is_relative_to(known) for known in paths):
             paths.append(path)
     return paths
@@ -107,10 +125,51 @@ def start(grade: Grade, programs: tuple[Program, ...], limits: Limits) -> Zygote
     Raises:
         SandboxError: where it does not come up, with what it said.
     """
-    errors = os.memfd_create("errors")
-    inside, outside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    directory = tempfile.TemporaryDirectory(prefix="rllm-sandbox-") if grade != "strong" else None
-    options = {
+    with contextlib.ExitStack() as failure, contextlib.ExitStack() as started:
+        errors = os.memfd_create("errors")
+        failure.callback(os.close, errors)
+        owned = None
+        if grade != "strong":
+            owned = tempfile.mkdtemp(prefix="rllm-sandbox-")
+            failure.callback(shutil.rmtree, owned, ignore_errors=True)
+        inside, outside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        failure.callback(outside.close)
+        information, told = os.pipe()
+        started.callback(os.close, information)
+        modules = ["rllm_assets.sandbox.kernel", *(name for program in programs for name in program.modules)]
+        code = _shipment([*modules, "rllm_assets.sandbox.zygote"], _options(grade, programs, limits), started)
+        command, descriptors = [interpreter(), *_PYTHON, str(code)], [code]
+        with inside, os.fdopen(told, "wb"):
+            if grade == "strong":
+                command, extra = _locked(command, told, started)
+                descriptors += [told, *extra]
+            launcher = subprocess.Popen(
+                command,
+                env=_ENVIRONMENT,
+                stdin=inside.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                pass_fds=descriptors,
+                cwd="/",
+                start_new_session=True,
+            )
+        _await_greeting(launcher, outside, errors)
+        pid = json.loads(os.read(information, 65536))["child-pid"] if grade == "strong" else launcher.pid
+        failure.pop_all()
+        return Zygote(
+            control=outside,
+            launcher=launcher,
+            pid=pid,
+            process=os.pidfd_open(pid),
+            directory=owned or _DIRECTORY,
+            grade=grade,
+            errors=errors,
+            resident=memory.resident_bytes(pid),
+        )
+
+
+def _options(grade: Grade, programs: tuple[Program, ...], limits: Limits) -> dict[str, Any]:
+    return {
         "preload": [name for program in programs for name in program.preload],
         "namespaces": grade == "strong",
         "landlock": grade == "weak",
@@ -119,41 +178,9 @@ def start(grade: Grade, programs: tuple[Program, ...], limits: Limits) -> Zygote
         "directory": f"size={limits.disk_mb}m,nr_inodes={limits.disk_files},mode=1777",
         "readable": [*visible(), *_DEVICES],
     }
-    modules = ["rllm_assets.sandbox.kernel", *(name for program in programs for name in program.modules)]
-    code = _shipment([*modules, "rllm_assets.sandbox.zygote"], options)
-    information, told = os.pipe()
-    try:
-        with inside:
-            command, descriptors = [interpreter(), *_PYTHON, str(code)], [code]
-            if grade == "strong":
-                command, extra = _locked(command, told)
-                descriptors += [told, *extra]
-            launcher = subprocess.Popen(
-                command,
-                env=_ENVIRONMENT,
-                stdin=inside,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                pass_fds=descriptors,
-                cwd="/",
-                start_new_session=True,
-            )
-        os.close(told)
-        told = -1
-        return _greeted(launcher, outside, information, errors, directory, grade)
-    except BaseException:
-        outside.close()
-        os.close(errors)
-        if directory is not None:
-            directory.cleanup()
-        raise
-    finally:
-        for descriptor in (code, information, told):
-            if descriptor >= 0:
-                os.close(descriptor)
 
 
-def _greeted(launcher, control, information, errors, directory, grade) -> Zygote:
+def _await_greeting(launcher: subprocess.Popen, control: socket.socket, errors: int) -> None:
     control.settimeout(_START_SECONDS)
     try:
         ready = control.recv(65536)
@@ -165,22 +192,10 @@ def _greeted(launcher, control, information, errors, directory, grade) -> Zygote
         said = os.pread(errors, 4096, 0).decode(errors="replace").strip()
         raise SandboxError(f"the sandbox did not start: {said or f'no answer, exit code {launcher.returncode}'}")
     control.settimeout(None)
-    pid = json.loads(os.read(information, 65536))["child-pid"] if grade == "strong" else launcher.pid
-    return Zygote(
-        control=control,
-        launcher=launcher,
-        pid=pid,
-        process=os.pidfd_open(pid),
-        directory=directory.name if directory else "/tmp",
-        grade=grade,
-        errors=errors,
-        resident=memory.resident_bytes(pid),
-        owned=directory,
-    )
 
 
-def _shipment(modules: list[str], options: dict, main: str | None = None) -> int:
-    """Return a descriptor from which the bootstrap reads modules and options."""
+def _shipment(modules: list[str], options: dict[str, Any], owner: contextlib.ExitStack) -> int:
+    """Return a descriptor, closed by `owner`, from which the bootstrap reads modules and options; the last one is run."""
     sources = []
     for name in dict.fromkeys(modules):
         spec = find_spec(name)
@@ -188,13 +203,14 @@ def _shipment(modules: list[str], options: dict, main: str | None = None) -> int
             raise SandboxError(f"the sandbox's own module {name} has no source")
         sources.append((name, Path(spec.origin).read_text(encoding="utf-8")))
     descriptor = os.memfd_create("code")
+    owner.callback(os.close, descriptor)
     with open(descriptor, "wb", closefd=False) as file:
-        file.write(json.dumps({"modules": sources, "main": main or modules[-1], "options": options}).encode())
+        file.write(json.dumps({"modules": sources, "main": modules[-1], "options": options}).encode())
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
 
 
-def _locked(command: list[str], told: int) -> tuple[list[str], list[int]]:
+def _locked(command: list[str], told: int, owner: contextlib.ExitStack) -> tuple[list[str], list[int]]:
     """Return the command wrapped in bubblewrap, and the descriptors that it needs besides."""
     bubblewrap = shutil.which("bwrap")
     if bubblewrap is None:
@@ -202,21 +218,25 @@ def _locked(command: list[str], told: int) -> tuple[list[str], list[int]]:
     root = os.geteuid() == 0
     binds = [*visible(), *_DEVICES]
     arguments = [bubblewrap, "--unshare-all", "--as-pid-1", "--new-session", "--info-fd", str(told)]
-    arguments += ["--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox"]
+    # In its own namespaces, the zygote has to make more of them.
+    arguments += ["--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN"]
+    arguments += ["--uid", "65534", "--gid", "65534", "--hostname", "sandbox"]
     for number, path in enumerate(binds):
         kind = "--dev-bind" if path in _DEVICES else "--ro-bind"
         arguments += [kind, f"@{number}@" if root else path, path]
     for link in _LIBRARIES:
         if Path(link).is_symlink():
             arguments += ["--symlink", str(Path(link).readlink()), link]
-    arguments += ["--dir", "/tmp", "--remount-ro", "/", "--chdir", "/"]
+    arguments += ["--dir", _DIRECTORY, "--remount-ro", "/", "--chdir", "/"]
     for name, value in _ENVIRONMENT.items():
         arguments += ["--setenv", name, value]
     arguments += ["--", *command]
     if not root:
         return arguments, []
-    options = {"binds": binds, "command": arguments, "uid": _spare_uid()}
-    code = _shipment(["rllm_assets.sandbox.kernel", "rllm_assets.sandbox.enter"], options)
+    # Bubblewrap itself may lie where only root can reach it.
+    arguments[0] = f"@{len(binds)}@"
+    options = {"binds": [*binds, bubblewrap], "command": arguments, "uid": _spare_uid()}
+    code = _shipment(["rllm_assets.sandbox.kernel", "rllm_assets.sandbox.enter"], options, owner)
     return [interpreter(), *_PYTHON, str(code)], [code]
 
 

@@ -1,8 +1,8 @@
 """Run jobs in zygotes: the deadline, the caps and the last word are out here."""
 
 import contextlib
+import functools
 import json
-import math
 import os
 import queue
 import select
@@ -38,6 +38,7 @@ class Pool:
         self._idle: queue.LifoQueue[Zygote | None] = queue.LifoQueue()
         for _ in range(workers):
             self._idle.put(None)
+        self._closed = False
 
     def __enter__(self) -> "Pool":
         return self
@@ -53,6 +54,8 @@ class Pool:
         """
         zygote = self._idle.get()
         try:
+            if self._closed:
+                raise SandboxError("the sandbox is closed")
             for attempt in (1, 2):
                 if zygote is None:
                     zygote = start(self.grade, self._programs, self.limits)
@@ -73,15 +76,20 @@ class Pool:
         finally:
             self._idle.put(zygote)
 
+    def zygotes(self) -> list[Zygote]:
+        """Return the zygotes that are up and idle."""
+        taken = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
+        for zygote in taken:
+            self._idle.put(zygote)
+        return [zygote for zygote in taken if zygote is not None]
+
     def survivors(self) -> list[int]:
         """Return the pids of processes that outlived their jobs in idle zygotes; there should be none."""
-        zygotes = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
-        for zygote in zygotes:
-            self._idle.put(zygote)
-        return [pid for zygote in zygotes if zygote is not None for pid in memory.descendants(zygote.pid)]
+        return [pid for zygote in self.zygotes() for pid in memory.descendants(zygote.pid)]
 
     def close(self) -> None:
-        """End every zygote, waiting for those at work."""
+        """End every zygote, waiting for those at work; no job runs after that."""
+        self._closed = True
         for _ in range(self.workers):
             zygote = self._idle.get()
             if zygote is not None:
@@ -91,30 +99,30 @@ class Pool:
 
 
 @dataclass
-class _Stream:
-    """One of the pipes that a job writes into."""
+class _Output:
+    """What a job prints, behind the one byte that says that it is set up."""
 
     descriptor: int
     limit: int
     parts: list[bytes] = field(default_factory=list)
     size: int = 0
-    open: bool = True
 
     def read(self) -> bool:
         """Take what is there; False when it is more than the limit."""
-        while self.open:
+        while self.size <= self.limit:
             try:
                 part = os.read(self.descriptor, 65536)
             except BlockingIOError:
                 return True
             if not part:
-                self.open = False
                 return True
             self.size += len(part)
-            if self.size > self.limit:
-                return False
             self.parts.append(part)
-        return True
+        return False
+
+    def whole(self) -> bytes:
+        """Return everything that was read."""
+        return b"".join(self.parts)
 
 
 def run_job(zygote: Zygote, job: Job) -> Outcome:
@@ -123,50 +131,40 @@ def run_job(zygote: Zygote, job: Job) -> Outcome:
     Raises:
         ZygoteLostError: where the zygote died, or the job could not be set up.
     """
-    payload = os.memfd_create("job")
-    result_read, result_write = os.pipe()
-    output_read, output_write = os.pipe()
-    result = _Stream(result_read, job.limits.result_bytes)
-    output = _Stream(output_read, job.limits.output_bytes)
+    payload, result = os.memfd_create("payload"), os.memfd_create("result")
+    readable, writable = os.pipe()
     try:
-        with open(payload, "wb", closefd=False) as file:
-            file.write(job.payload)
+        os.write(payload, job.payload)
         os.lseek(payload, 0, os.SEEK_SET)
-        os.set_blocking(result_read, False)
-        os.set_blocking(output_read, False)
-        request = json.dumps(_request(zygote, job)).encode()
+        os.set_blocking(readable, False)
+        request = _request(job.program, zygote.directory, job.timeout_seconds, job.limits)
         try:
-            socket.send_fds(zygote.control, [request], [payload, result_write, output_write])
+            socket.send_fds(zygote.control, [request], [payload, result, writable])
         except OSError as error:
             raise ZygoteLostError(f"the zygote is gone: {error}") from error
         finally:
-            for descriptor in (payload, result_write, output_write):
-                os.close(descriptor)
-        return _follow(zygote, job, result, output)
+            os.close(writable)
+        return _follow(zygote, job, result, _Output(readable, job.limits.output_bytes))
     finally:
-        os.close(result_read)
-        os.close(output_read)
+        for descriptor in (payload, result, readable):
+            os.close(descriptor)
 
 
-def _request(zygote: Zygote, job: Job) -> dict:
-    limits = job.limits
-    seconds = int(job.timeout_seconds) + 2
-    return {
-        "program": job.program,
-        "directory": zygote.directory,
-        "resources": {
-            # A single process gets a MemoryError before the watch would end the job.
-            "RLIMIT_AS": limits.memory_mb * _MB,
-            "RLIMIT_NPROC": limits.processes,
-            "RLIMIT_NOFILE": limits.open_files,
-            "RLIMIT_FSIZE": limits.disk_mb * _MB,
-            "RLIMIT_CPU": seconds,
-            "RLIMIT_CORE": 0,
-            "RLIMIT_MEMLOCK": 0,
-            "RLIMIT_MSGQUEUE": 0,
-            "RLIMIT_SIGPENDING": 256,
-        },
+@functools.lru_cache(maxsize=256)
+def _request(program: str, directory: str, timeout_seconds: float, limits: Limits) -> bytes:
+    resources = {
+        # A single process gets a MemoryError before the watch would end the job.
+        "RLIMIT_AS": limits.memory_mb * _MB,
+        "RLIMIT_NPROC": limits.processes,
+        "RLIMIT_NOFILE": limits.open_files,
+        "RLIMIT_FSIZE": limits.disk_mb * _MB,
+        "RLIMIT_CPU": int(timeout_seconds) + 2,
+        "RLIMIT_CORE": 0,
+        "RLIMIT_MEMLOCK": 0,
+        "RLIMIT_MSGQUEUE": 0,
+        "RLIMIT_SIGPENDING": 256,
     }
+    return json.dumps({"program": program, "directory": directory, "resources": resources}).encode()
 
 
 @dataclass
@@ -177,73 +175,70 @@ class _Watch:
     job: Job
     give_up: float
     started: float | None = None
+    looked: float = 0.0
     killed: Ending | None = None
 
     def start(self, now: float) -> None:
-        self.started = now
-        self.give_up = math.inf
+        """Start the clock."""
+        self.started = self.looked = now
 
     def kill(self, why: Ending) -> None:
-        self.killed = why
-        self.give_up = time.monotonic() + _KILL_SECONDS
-        with contextlib.suppress(OSError):
-            self.zygote.control.send(b"stop")
-
-    def check(self, now: float, quiet: bool) -> None:
-        """Kill the job at its deadline, or when nothing happened for a while and it has grown too big."""
-        if self.started is None or self.killed:
-            return
-        if now >= self.started + self.job.timeout_seconds:
-            self.kill("timeout")
-        elif quiet and _excess(self.zygote) > self.job.limits.memory_mb * _MB:
-            self.kill("out_of_memory")
+        """Ask the zygote to end the job, once."""
+        if self.killed is None:
+            self.killed = why
+            self.give_up = time.monotonic() + _KILL_SECONDS
+            with contextlib.suppress(OSError):
+                self.zygote.control.send(b"stop")
 
     def wait(self, now: float) -> float:
         """Return for how many seconds events may be waited for."""
         if self.started is None or self.killed:
             return max(0.0, self.give_up - now)
-        return max(0.0, min(_WATCH_SECONDS, self.started + self.job.timeout_seconds - now))
+        return max(0.0, min(self.looked + _WATCH_SECONDS, self.started + self.job.timeout_seconds) - now)
+
+    def gave_up(self, now: float) -> bool:
+        """Kill the job at its deadline, or when it has grown too big; tell whether the zygote does not answer any more."""
+        if self.started is None or self.killed:
+            return now > self.give_up
+        if now >= self.started + self.job.timeout_seconds:
+            self.kill("timeout")
+        elif now >= self.looked + _WATCH_SECONDS:
+            self.looked = now
+            if _excess(self.zygote) > self.job.limits.memory_mb * _MB:
+                self.kill("out_of_memory")
+        return False
 
 
-def _follow(zygote: Zygote, job: Job, result: _Stream, output: _Stream) -> Outcome:
+def _follow(zygote: Zygote, job: Job, result: int, output: _Output) -> Outcome:
     watch = _Watch(zygote, job, give_up=time.monotonic() + _FORK_SECONDS)
+    control = zygote.control.fileno()
     poll = select.poll()
-    streams = {result.descriptor: result, output.descriptor: output}
-    for descriptor in (zygote.control.fileno(), *streams):
-        poll.register(descriptor, select.POLLIN)
+    poll.register(control, select.POLLIN)
+    poll.register(output.descriptor, select.POLLIN)
     status = None
-    looked = 0.0
     while status is None:
         events = poll.poll(watch.wait(time.monotonic()) * 1000 + 1)
         now = time.monotonic()
         for descriptor, _ in events:
-            if descriptor not in streams:
+            if descriptor == control:
                 status = _status(zygote)
-                continue
-            fits = streams[descriptor].read()
-            if not fits and not watch.killed:
-                watch.kill("flooded")
-            if not fits or not streams[descriptor].open:
+            elif not output.read():
                 poll.unregister(descriptor)
-                del streams[descriptor]
-        if watch.started is None and result.parts:
+                watch.kill("flooded")
+        if watch.started is None and output.parts:
             watch.start(now)
-            looked = now
-        if status is None:
-            quiet = now - looked >= _WATCH_SECONDS
-            watch.check(now, quiet)
-            looked = now if quiet else looked
-            if now > watch.give_up:
-                zygote.healthy = False
-                status = signal.SIGKILL
-                zygote.kill()
-    fits = result.read() and output.read()
-    if not b"".join(result.parts).startswith(b"+"):
-        raise ZygoteLostError(f"a job could not be set up: {b''.join(result.parts)[1:300].decode(errors='replace')}")
+        if status is None and watch.gave_up(now):
+            zygote.healthy = False
+            zygote.kill()
+            status = signal.SIGKILL
+    fits = output.read() and os.fstat(result).st_size <= job.limits.result_bytes
+    printed = output.whole()
+    if not printed.startswith(b"+"):
+        raise ZygoteLostError(f"a job could not be set up: {printed[1:300].decode(errors='replace')}")
     code = os.waitstatus_to_exitcode(status)
-    ending: Ending = watch.killed or ("exited" if fits and code >= 0 else "signalled" if fits else "flooded")
+    ending: Ending = watch.killed or ("flooded" if not fits else "exited" if code >= 0 else "signalled")
     seconds = time.monotonic() - (watch.started or time.monotonic())
-    return Outcome(ending, abs(code), b"".join(result.parts)[1:], b"".join(output.parts), seconds)
+    return Outcome(ending, abs(code), os.pread(result, job.limits.result_bytes, 0), printed[1:], seconds)
 
 
 def _excess(zygote: Zygote) -> int:

@@ -1,8 +1,10 @@
 """The process inside the sandbox that forks one child a job, each in fresh namespaces.
 
 It never sees what is in a job: payload and results pass it by in descriptors that only the child reads, so that nothing of
-one job can be found in the memory of the next. Standard library only.
+one job can be found in the memory of the next. Standard library only, and of that little: every page that a fork touches
+is copied.
 """
+# ruff: noqa: PTH116, PTH208
 
 import _socket
 import contextlib
@@ -21,8 +23,9 @@ from types import ModuleType
 
 from rllm_assets.sandbox import kernel
 
+# In a job, its empty input.
 _CONTROL = 0
-_OUTPUT, _RESULT, _PAYLOAD, _FIRST_FREE = 1, 3, 4, 5
+_OUTPUT, _ERRORS, _RESULT, _PAYLOAD, _FIRST_FREE = 1, 2, 3, 4, 5
 _DIRECTORY = "/tmp"
 _SET_UP_FAILED = 97
 
@@ -37,9 +40,8 @@ def main(options: dict) -> None:
     control = _socket.socket(fileno=_CONTROL)
     namespaces = options["namespaces"]
     itself = os.pidfd_open(os.getpid())
-    if namespaces:
-        _fresh_directory(options["directory"])
-    else:
+    untouched = _fresh_directory(options["directory"]) if namespaces else None
+    if not namespaces:
         kernel.adopt_orphans()
     if options["seccomp"]:
         kernel.filter_system_calls(bytes.fromhex(options["seccomp"]))
@@ -60,13 +62,14 @@ def main(options: dict) -> None:
         child = os.fork()
         if child == 0:
             _become_job(message, descriptors, options)
+        status = _wait(child, control, namespaces)
+        if namespaces and _state() != untouched:
+            kernel.unmount(_DIRECTORY)
+            untouched = _fresh_directory(options["directory"])
+        control.send(str(status).encode())
+        # Last, so that the parent hears of the end once, not of every pipe's end too.
         for descriptor in descriptors:
             os.close(descriptor)
-        status = _wait(child, control, namespaces)
-        if namespaces and os.listdir(_DIRECTORY):
-            kernel.unmount(_DIRECTORY)
-            _fresh_directory(options["directory"])
-        control.send(str(status).encode())
 
 
 def _received(control: _socket.socket) -> tuple[bytes, list[int]]:
@@ -74,8 +77,19 @@ def _received(control: _socket.socket) -> tuple[bytes, list[int]]:
     return message, [fd for _, _, data in ancillary for fd in struct.unpack(f"{len(data) // 4}i", data)]
 
 
-def _fresh_directory(options: str) -> None:
+def _fresh_directory(options: str) -> tuple | None:
+    """Mount an empty directory for the next jobs; return its state, by which is seen whether one of them touched it."""
     kernel.mount("tmpfs", _DIRECTORY, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, options)
+    return _state()
+
+
+def _state() -> tuple | None:
+    try:
+        # The times alone would do, if the kernel's clock for them were finer.
+        found = os.stat(_DIRECTORY)
+        return (found.st_mode, found.st_ctime_ns, found.st_nlink, os.listdir(_DIRECTORY))
+    except PermissionError:
+        return None
 
 
 def _wait(child: int, control: _socket.socket, namespaces: bool) -> int:
@@ -88,9 +102,11 @@ def _wait(child: int, control: _socket.socket, namespaces: bool) -> int:
         ready = dict(poll.poll())
         if ended in ready:
             break
-        if not control.recv(64):
-            os._exit(0)
+        message = control.recv(64)
         _kill(child, namespaces)
+        if not message:
+            # The parent is gone.
+            os._exit(0)
     os.close(ended)
     _, status = os.waitpid(child, 0)
     if not namespaces:
@@ -100,6 +116,7 @@ def _wait(child: int, control: _socket.socket, namespaces: bool) -> int:
 
 def _kill(child: int, namespaces: bool) -> None:
     with contextlib.suppress(ProcessLookupError):
+        # Without a pid namespace of its own, at least the process group.
         os.kill(child, signal.SIGKILL) if namespaces else os.killpg(child, signal.SIGKILL)
 
 
@@ -117,13 +134,16 @@ def _kill_orphans() -> None:
 
 def _become_job(message: bytes, descriptors: list[int], options: dict) -> None:
     """Lock this fresh process down, run the job's program in it, and never return."""
+    payload, result, output = descriptors
+    os.dup2(output, _OUTPUT)
+    os.dup2(output, _ERRORS)
     try:
-        program = _lock(json.loads(message), descriptors, options)
+        program = _lock(json.loads(message), payload, result, options)
     except (OSError, ValueError, KeyError) as error:
-        os.write(descriptors[1], b"!" + repr(error).encode())
+        os.write(_OUTPUT, b"!" + repr(error).encode())
         os._exit(_SET_UP_FAILED)
     # The parent's clock starts here: what came before is not the candidate's time.
-    os.write(_RESULT, b"+")
+    os.write(_OUTPUT, b"+")
     try:
         program.main(_PAYLOAD, _RESULT)
     finally:
@@ -132,7 +152,7 @@ def _become_job(message: bytes, descriptors: list[int], options: dict) -> None:
         os._exit(0)
 
 
-def _lock(request: dict, descriptors: list[int], options: dict) -> ModuleType:
+def _lock(request: dict, payload: int, result: int, options: dict) -> ModuleType:
     program = sys.modules[request["program"]]
     if options["namespaces"]:
         kernel.unshare(kernel.CLONE_NEWUSER)
@@ -140,10 +160,10 @@ def _lock(request: dict, descriptors: list[int], options: dict) -> ModuleType:
     else:
         os.setsid()
     # Out of the way of the numbers that they get, whatever numbers they came with.
-    payload, result, output = (fcntl.fcntl(descriptor, fcntl.F_DUPFD, 100) for descriptor in descriptors)
-    nothing = os.open("/dev/null", os.O_RDONLY)
-    for source, target in ((nothing, 0), (output, _OUTPUT), (output, 2), (result, _RESULT), (payload, _PAYLOAD)):
-        os.dup2(source, target, inheritable=target < _RESULT)
+    payload, result = (fcntl.fcntl(descriptor, fcntl.F_DUPFD, 100) for descriptor in (payload, result))
+    os.dup2(os.open("/dev/null", os.O_RDONLY), _CONTROL)
+    os.dup2(result, _RESULT, inheritable=False)
+    os.dup2(payload, _PAYLOAD, inheritable=False)
     os.closerange(_FIRST_FREE, 1024)
     os.chdir(request["directory"])
     if options["landlock"]:

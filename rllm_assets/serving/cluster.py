@@ -74,7 +74,7 @@ def apply_service(api: "CustomObjectsApi", manifest: Manifest) -> Manifest:
     namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
 
     def patch() -> Any:
-        return api.patch_namespaced_custom_object(
+        response = api.patch_namespaced_custom_object(
             GROUP,
             VERSION,
             namespace,
@@ -85,7 +85,10 @@ def apply_service(api: "CustomObjectsApi", manifest: Manifest) -> Manifest:
             field_validation="Strict",
             _content_type="application/apply-patch+yaml",
             _request_timeout=_REQUEST_SECONDS,
+            # The client parses only what comes with status 200, and a service that is new comes with 201.
+            _preload_content=False,
         )
+        return json.loads(cast("Any", response).data)
 
     try:
         return _call(api, patch)
@@ -105,10 +108,12 @@ def _call(api: "CustomObjectsApi", request: Callable[[], Any]) -> Manifest:
 
 def _explained(error: "ApiException", verb: str, namespace: str, name: str) -> ServingError:
     status = _status(error)
-    message = str(status.get("message") or error.body or error.reason).strip()
+    message = str(status.get("message") or _text(error) or error.reason).strip()
     service = f"InferenceService {namespace}/{name}"
     if message.startswith("admission webhook"):
         return ServingError(f"{service} was refused: {message}")
+    # An unknown field is a bad request, but in server-side apply it comes as an internal error.
+    code = 400 if "field not declared in schema" in message else error.status or 0
     reasons = {
         0: f"the connection to the Kubernetes cluster failed: {error.reason}",
         400: f"the cluster's KServe does not know what {service} asks for, so it may be too old: {message}",
@@ -119,7 +124,7 @@ def _explained(error: "ApiException", verb: str, namespace: str, name: str) -> S
         422: f"{service} is not valid: {message}",
     }
     return ServingError(
-        reasons.get(error.status or 0, f"the Kubernetes cluster answered {error.status} to {verb} {service}: {message}")
+        reasons.get(code, f"the Kubernetes cluster answered {error.status} to {verb} {service}: {message}")
     )
 
 
@@ -137,7 +142,12 @@ def _conflicts(status: dict[str, Any], message: str) -> str:
 def _status(error: "ApiException") -> dict[str, Any]:
     """Return the Status object of a refusal; a path that nothing serves is answered with plain text instead."""
     try:
-        content = json.loads(error.body or "")
+        content = json.loads(_text(error))
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _text(error: "ApiException") -> str:
+    body: bytes | str = error.body or ""
+    return body.decode("utf-8", "replace") if isinstance(body, bytes) else body

@@ -1,5 +1,6 @@
 """Questions to a lineage: its tree, whether an issue went into it, and whether the files are still what was written."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,15 +120,14 @@ def dependence(artefact: Path, instance_id: str) -> Dependence:
     """
     lineage = read_lineage(artefact)
     records = {**lineage.ancestors, lineage.key: lineage.own}
-    holders = {key: issues_of(artefact, record) for key, record in records.items() if record.issues is not None}
-    reached = set(_nearest(lineage.key, records))
-    with_it = [key for key in holders if instance_id in holders[key]]
-    read_through = [key for key in with_it if key in reached]
+    nearest = [records[key] for key in _nearest(lineage.key, records)]
+    further = [record for record in records.values() if record.issues is not None and record not in nearest]
+    hashes = {record.key: issues_of(artefact, record).get(instance_id) for record in nearest}
     return Dependence(
         instance_id=instance_id,
-        content_hash=holders[read_through[0]][instance_id] if read_through else None,
-        read_through=tuple(records[key] for key in read_through),
-        only_in=tuple(records[key] for key in with_it if key not in reached),
+        content_hash=next((value for value in hashes.values() if value is not None), None),
+        read_through=tuple(record for record in nearest if hashes[record.key] is not None),
+        only_in=tuple(record for record in further if _holds(artefact, record, instance_id)),
     )
 
 
@@ -137,8 +137,8 @@ def verify(artefact: Path) -> list[Finding]:
     Raises:
         LineageError: where the artefact's own lineage cannot be read.
     """
-    path = lineage_path(artefact).absolute()
-    return list(_verified(path, read_lineage(path), set()))
+    lineage = read_lineage(artefact)
+    return list(_verified(lineage_path(artefact).absolute(), lineage, set()))
 
 
 def _verified(path: Path, lineage: Lineage, seen: set[Path]) -> Iterator[Finding]:
@@ -160,7 +160,7 @@ def _verified(path: Path, lineage: Lineage, seen: set[Path]) -> Iterator[Finding
 
 
 def _verified_input(path: Path, source: LineageInput, seen: set[Path]) -> Iterator[Finding]:
-    location = path.parent / (source.path or "")
+    location = Path(os.path.normpath(path.parent / (source.path or "")))
     if location.resolve() in seen:
         return
     title = f"{source.asset} {source.data_version[:12]}"
@@ -183,6 +183,14 @@ def _verified_input(path: Path, source: LineageInput, seen: set[Path]) -> Iterat
         )
     else:
         yield from _verified(location, parent, seen)
+
+
+def _holds(artefact: Path, record: LineageRecord, instance_id: str) -> bool:
+    try:
+        return instance_id in issues_of(artefact, record)
+    except LineageError:
+        # A pool whose list lies elsewhere does not matter to what was read.
+        return False
 
 
 def _nearest(root: str, records: dict[str, LineageRecord]) -> Iterator[str]:

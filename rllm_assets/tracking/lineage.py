@@ -156,8 +156,8 @@ def write_lineage(artefact: Path, record: LineageRecord, inputs: Iterable[Path |
         if isinstance(given, LineageInput):
             references.append(given)
             continue
+        parent = read_lineage(given)
         source = lineage_path(given).absolute()
-        parent = read_lineage(source)
         relative = Path(os.path.relpath(source, target.parent)).as_posix()
         references.append(
             LineageInput(
@@ -215,9 +215,13 @@ def is_as_written(text: str) -> bool:
 
     Judged by the text alone, so that files of older layouts stand the test too.
     """
-    content = json.loads(text)
-    digest = content.pop("digest", None)
-    return digest == content_hash(content) and text == _rendered({**content, "digest": digest})
+    try:
+        content = json.loads(text)
+        digest = content.pop("digest", None)
+        return digest == content_hash(content) and text == _rendered({**content, "digest": digest})
+    except ValueError:
+        # What is no JSON, such as NaN, was not written here.
+        return False
 
 
 def package_versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:

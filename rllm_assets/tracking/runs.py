@@ -307,10 +307,13 @@ class Run:
                     return None
                 except TrackingUnavailableError as error:
                     self.tracking._warn(error)
+                    self._next_try = time.monotonic() + self.tracking.server.retry_seconds
             self._keep(operation)
         return None
 
     def _end(self, status: RunStatus, reason: str = "") -> None:
+        # The last chance of this run's own to send what it kept.
+        self._next_try = 0.0
         self.perform(EndRun(status=status, reason=reason))
 
     def _apply(self, session: Session, operation: Operation) -> RegisteredAdapter | None:

@@ -13,23 +13,19 @@ from typing import Any
 
 from rllm_assets.data import values
 
-_NAME = "candidate"
+NAME = "candidate"
 
 
 def main(payload: int, result: int) -> None:
     """Read a job from `payload` and write one JSON line an event to `result`."""
     with open(payload, "rb") as file:
         job = json.loads(file.read())
-
-    def tell(line: str) -> None:
-        write(result, line)
-
-    function = load(job, tell)
+    function = load(job, lambda line: write(result, line))
     if function is None:
         return
     for call in job["calls"]:
         arguments = [values.decode(form) for form in call["args"]]
-        tell(call_line(function, arguments, call["after"]))
+        write(result, call_line(function, arguments, {}, call["after"]))
 
 
 def write(descriptor: int, line: str) -> None:
@@ -42,16 +38,16 @@ def write(descriptor: int, line: str) -> None:
 def load(job: dict, tell: Callable[[str], None]) -> Callable | None:
     """Return the candidate's function; tell what happened, and return None where there is none."""
     try:
-        code = compile(job["code"], f"{_NAME}.py", "exec", dont_inherit=True)
+        code = compile(job["code"], f"{NAME}.py", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
-        tell(json.dumps(["syntax", f"{type(error).__name__}: {error}"]))
+        tell(json.dumps(["syntax", described(error)[2]]))
         return None
-    module = types.ModuleType(_NAME)
-    sys.modules[_NAME] = module
+    module = types.ModuleType(NAME)
+    sys.modules[NAME] = module
     try:
         exec(code, module.__dict__)
-    except BaseException as error:
-        tell(json.dumps(["import", *described(error)]))
+    except BaseException as error:  # noqa: BLE001 - sys.exit and worse is what candidates do
+        tell(json.dumps(["import", *described(error)[:2]]))
         return None
     function = module.__dict__.get(job["entry_point"])
     if not callable(function):
@@ -61,29 +57,27 @@ def load(job: dict, tell: Callable[[str], None]) -> Callable | None:
     return function
 
 
-def call_line(function: Callable, arguments: list[Any], want_after: bool) -> str:
+def call_line(function: Callable, arguments: list[Any], keywords: dict[str, Any], want_after: bool) -> str:
     """Call the candidate and return the line that says what came of it: a value, an exception, or something without a form."""
-    event: list[Any]
     try:
-        event = ["value", function(*arguments)]
-    except BaseException as error:
-        event = ["raised", *described(error)]
+        value = function(*arguments, **keywords)
+    except BaseException as error:  # noqa: BLE001 - likewise
+        return json.dumps(["raised", *described(error)[:2], _after(arguments) if want_after else None])
     after = _after(arguments) if want_after else None
     try:
-        if event[0] == "value":
-            event[1] = values.encode(event[1])
-        return json.dumps([*event, after])
-    except BaseException as error:
-        return json.dumps(["opaque", described(error)[1], after])
+        return json.dumps(["value", values.encode(value), after])
+    except BaseException as error:  # noqa: BLE001 - what is encoded is the candidate's too
+        return json.dumps(["opaque", type(value).__name__, described(error)[1], after])
 
 
-def described(error: BaseException) -> tuple[list[list[str]], str]:
-    """Return an exception's classes, the nearest first, and its message."""
+def described(error: BaseException) -> tuple[list[list[str]], str, str]:
+    """Return an exception's classes, the nearest first, its message, and both in one line."""
+    kinds = [[str(kind.__module__), kind.__qualname__] for kind in type(error).__mro__[:-1]]
     try:
         message = str(error)[:500]
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - __str__ is the candidate's too
         message = ""
-    return [[str(kind.__module__), kind.__qualname__] for kind in type(error).__mro__[:-1]], message
+    return kinds, message, f"{kinds[0][1]}: {message}" if message else kinds[0][1]
 
 
 def _after(arguments: list[Any]) -> Any:

@@ -1,6 +1,7 @@
 """Function tasks: what goes into the sandbox, and the verdict on what comes out."""
 
 import builtins
+import io
 import json
 import signal
 from collections.abc import Iterator
@@ -16,6 +17,13 @@ CASES = Program(
     modules=("rllm_assets.data.values", "rllm_assets.verification.function_program"),
     preload=("collections", "copy", "datetime", "functools", "heapq", "itertools", "math", "re", "string", "typing"),
 )
+
+# What people forget most.
+_OPAQUE = {
+    "coroutine": "a coroutine, because the function is async",
+    "async_generator": "an asynchronous generator, because the function is async",
+    "generator": "a generator, because the function yields",
+}
 
 
 def cases_job(task: FunctionTask, code: str, limits: Limits) -> Job:
@@ -52,16 +60,18 @@ def ended_early(outcome: Outcome, where: str) -> tuple[Status, str]:
         case "flooded":
             return "failed", f"wrote more output than is kept, {where}"
         case "signalled":
-            return "failed", f"killed by {signal.Signals(outcome.code).name} {where}"
+            return "failed", f"the process {_ending(-outcome.code)} {where}"
         case _:
-            return "failed", f"the process exited with code {outcome.code} {where}"
+            return "failed", f"the process {_ending(outcome.code)} {where}"
 
 
 def events(result: bytes) -> Iterator[list[Any]]:
-    """Yield the JSON lines of a result; a line that is none is ``["unreadable"]``."""
-    for line in result.split(b"\n")[:-1]:
+    """Yield the JSON lines of a result: ``["unreadable"]`` for one that is none, nothing for one that was cut off."""
+    for line in io.BytesIO(result):
+        if not line.endswith(b"\n"):
+            return
         try:
-            event = json.loads(line)
+            event = json.loads(line.decode())
         except (ValueError, RecursionError):
             event = None
         yield event if isinstance(event, list) and event else ["unreadable"]
@@ -79,6 +89,8 @@ def load_failure(task: FunctionTask, event: list[Any] | None, outcome: Outcome) 
             return status, f"loading the module raised {exception(kinds, message)}"
         case ["missing"]:
             return "failed", f"the code defines no function {task.entry_point}"
+        case ["ended", int(code)]:
+            return "failed", f"the process {_ending(code)} while the module was loaded"
         case None:
             return ended_early(outcome, "while the module was loaded")
         case _:
@@ -104,6 +116,13 @@ def exception(kinds: list[Any], message: str) -> str:
             return "an exception"
 
 
+def _ending(code: int) -> str:
+    try:
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
 def _judge(task: FunctionTask, outcome: Outcome) -> tuple[Status, str, int]:
     reported = events(outcome.result)
     failure = load_failure(task, next(reported, None), outcome)
@@ -115,7 +134,7 @@ def _judge(task: FunctionTask, outcome: Outcome) -> tuple[Status, str, int]:
         event = next(reported, None)
         if event is None:
             status, how = ended_early(outcome, f"in case {number} of {total}: {_call(task, case)}")
-            return status, first or how, passed
+            return status, f"{first}; then {how}" if first else how, passed
         complaint = _complaint(case, event)
         if complaint is None:
             passed += 1
@@ -133,21 +152,24 @@ def _judge(task: FunctionTask, outcome: Outcome) -> tuple[Status, str, int]:
 
 def _complaint(case: Case, event: list[Any]) -> str | None:
     """Return what is wrong with what came of a case, None when nothing is."""
-    wanted = case.raises or show(case.returns)
     match event:
         case ["value", form, after]:
             if case.raises is not None or not _same(form, case.returns, case.tolerance):
-                return f"returned {show(form)}, expected {wanted}"
+                return f"returned {show(form)}, expected {_wanted(case)}"
         case ["raised", list(kinds), str(message), after]:
             if case.raises is None or not is_exception(kinds, case.raises):
-                return f"raised {exception(kinds, message)}, expected {wanted}"
-        case ["opaque", str(message), _]:
-            return f"returned what cannot be judged: {one_line(message)}; expected {wanted}"
+                return f"raised {exception(kinds, message)}, expected {_wanted(case)}"
+        case ["opaque", str(kind), str(message), _]:
+            return f"returned {_OPAQUE.get(kind) or f'what cannot be judged: {one_line(message)}'}; expected {_wanted(case)}"
         case _:
-            return f"wrote to the result channel; expected {wanted}"
+            return f"wrote to the result channel; expected {_wanted(case)}"
     if case.args_after is not None and not _same(after, case.args_after, case.tolerance):
         return f"left its arguments as {show(after)}, expected {show(case.args_after)}"
     return None
+
+
+def _wanted(case: Case) -> str:
+    return case.raises or show(case.returns)
 
 
 def _same(actual: Any, expected: Any, tolerance: float) -> bool:

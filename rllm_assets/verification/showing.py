@@ -42,7 +42,9 @@ def _show(form: Any, depth: int) -> str:
         case {"$float": str(text)}:
             return text
         case {"$dict": list(pairs)} if all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
-            return "{" + ", ".join(f"{_show(key, depth + 1)}: {_show(item, depth + 1)}" for key, item in pairs[:50]) + "}"
+            return (
+                "{" + ", ".join(f"{_show(key, depth + 1)}: {_show(item, depth + 1)}" for key, item in pairs[:50]) + "}"
+            )
         case _ if any(key.startswith("$") for key in form):
             return json.dumps(form)[:_LONGEST_VALUE]
         case _:

@@ -4,13 +4,14 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from rllm_assets.data.hashing import content_hash
 from rllm_assets.data.issues import FunctionTask
 from rllm_assets.data.verdicts import Verdict
 from rllm_assets.sandbox.grades import open_sandbox
 from rllm_assets.sandbox.jobs import Grade, Limits, SandboxError
-from rllm_assets.verification import functions
+from rllm_assets.verification import functions, suites
 
-_PROGRAMS = (functions.CASES,)
+_PROGRAMS = (functions.CASES, suites.SUITE)
 
 
 class Verifier:
@@ -25,9 +26,10 @@ class Verifier:
     """
 
     def __init__(self, workers: int | None = None, allow_unsandboxed: bool = False) -> None:
-        self._workers = workers or len(os.sched_getaffinity(0))
+        self._workers = workers or _cores()
         self._limits = Limits()
-        self._pool = open_sandbox(_PROGRAMS, self._workers, self._limits, allow_unsandboxed)
+        self._sandbox = open_sandbox(_PROGRAMS, self._workers, self._limits, allow_unsandboxed)
+        self._together: dict[str, bool] = {}
 
     def __enter__(self) -> "Verifier":
         return self
@@ -37,26 +39,54 @@ class Verifier:
 
     def close(self) -> None:
         """End the sandboxes."""
-        self._pool.close()
+        self._sandbox.close()
 
     @property
     def grade(self) -> Grade:
         """How strong the sandbox is."""
-        return self._pool.grade
+        return self._sandbox.grade
 
     def verify(self, task: FunctionTask, code: str | None) -> Verdict:
-        """Judge one candidate; `code` is None where no answer could be found in a response."""
+        """Judge one candidate; `code` is None where no answer could be found in a response.
+
+        A failure of the sandbox is `no_verdict`, never the candidate's.
+        """
+        total = len(task.cases) or 1
         if code is None:
             return Verdict(
-                status="invalid_patch", tests_total=len(task.cases), reason="no code in the answer", sandbox_grade=self.grade
+                status="invalid_patch", tests_total=total, reason="no code in the answer", sandbox_grade=self.grade
             )
         try:
-            outcome = self._pool.run(functions.cases_job(task, code, self._limits))
+            if task.test_code is None:
+                return functions.judge_cases(
+                    task, self._sandbox.run(functions.cases_job(task, code, self._limits)), self.grade
+                )
+            return self._run_suite(task, code, self._runs_together(task))
         except SandboxError as error:
-            return Verdict(status="no_verdict", tests_total=len(task.cases), reason=str(error), sandbox_grade=self.grade)
-        return functions.judge_cases(task, outcome, self.grade)
+            return Verdict(status="no_verdict", tests_total=total, reason=str(error), sandbox_grade=self.grade)
 
     def verify_many(self, jobs: Sequence[tuple[FunctionTask, str | None]]) -> list[Verdict]:
         """Judge many candidates side by side; the verdicts come in the order of the jobs."""
         with ThreadPoolExecutor(self._workers) as threads:
             return list(threads.map(lambda job: self.verify(*job), jobs))
+
+    def _run_suite(self, task: FunctionTask, code: str, together: bool) -> Verdict:
+        job, nonce = suites.suite_job(task, code, self._limits, together)
+        return suites.judge_suite(task, self._sandbox.run(job), nonce, self.grade)
+
+    def _runs_together(self, task: FunctionTask) -> bool:
+        """Tell whether a suite needs the candidate in its own process: only where its own fix passes no other way.
+
+        This is found out with the fix, so that no candidate can choose the weaker way.
+        """
+        key = content_hash([task.entry_point, task.fixed_code, task.test_code])
+        if key not in self._together:
+            self._together[key] = (
+                not self._run_suite(task, task.fixed_code, together=False).resolved
+                and self._run_suite(task, task.fixed_code, together=True).resolved
+            )
+        return self._together[key]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,13 +1,17 @@
 """Servables small enough for tests: one of bare files, one that a model can be loaded from."""
 
+import gzip
+import importlib.util
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import save_file
 
 from rllm_assets.serving import Servable, stop_endpoint
@@ -62,9 +66,34 @@ def fake() -> Callable[[str], Engine]:
 
 
 @pytest.fixture
+def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Return a fake API server (FakeKubernetes in fake_kubernetes.py) that KUBECONFIG points to."""
+    spec = importlib.util.spec_from_file_location("fake_kubernetes", Path(__file__).with_name("fake_kubernetes.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    fake = module.FakeKubernetes()
+    with fake.serving(tmp_path / "kubeconfig"):
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        yield fake
+
+
+@pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
     """Return a folder for endpoints whose processes end with the test."""
     root = tmp_path / "endpoints"
     yield root
     for home in root.glob("*"):
         stop_endpoint(root, home.name)
+
+
+@pytest.fixture(scope="session")
+def inference_service_crd() -> dict[str, Any]:
+    """Return KServe's CustomResourceDefinition of InferenceServices, from the folder that RLLM_TEST_DATA names."""
+    folder = os.environ.get("RLLM_TEST_DATA")
+    if not folder:
+        pytest.skip("RLLM_TEST_DATA is not set: manifests are not compared with KServe's CRD schema")
+    file = Path(folder) / "crds" / "serving.kserve.io_inferenceservices.yaml.gz"
+    with gzip.open(file, "rt", encoding="utf-8") as text:
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))

@@ -42,6 +42,9 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
 
 if BEHAVIOUR == "crashes":
     print("loading weights\nRuntimeError: the weights are made of cheese", flush=True)

@@ -104,7 +104,7 @@ def greedy(servable: Servable, with_adapter: bool = True) -> str:
         model = PeftModel.from_pretrained(model, servable.adapter_dir)
     prompt = tokenizer.apply_chat_template(MESSAGES, return_tensors="pt", return_dict=True)
     with torch.no_grad():
-        output = model.generate(**prompt, max_new_tokens=TOKENS, do_sample=False)
+        output = model.generate(**prompt, max_new_tokens=TOKENS, do_sample=False)  # pyright: ignore[reportAttributeAccessIssue]
     return tokenizer.decode(output[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
 
 

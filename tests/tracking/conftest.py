@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -44,7 +45,11 @@ def runs_of(mlflow) -> Callable[[str], list]:
 
     def runs(experiment: str) -> list:
         found = mlflow.get_experiment_by_name(experiment)
-        return [] if found is None else list(mlflow.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"]))
+        return (
+            []
+            if found is None
+            else list(mlflow.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"]))
+        )
 
     return runs
 
@@ -69,7 +74,18 @@ def serve(store: Path, tmp_path: Path) -> Iterator[Callable[[int], None]]:
     def start(port: int) -> None:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+                *(
+                    sys.executable,
+                    "-m",
+                    "mlflow",
+                    "server",
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    str(port),
+                    "--workers",
+                    "1",
+                ),
                 *("--backend-store-uri", f"sqlite:///{store}/mlflow.db"),
                 *("--artifacts-destination", str(tmp_path / "artifacts")),
             ],
@@ -96,11 +112,5 @@ def answers(port: int) -> bool:
         return urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).status == 200
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         # Looking again at once would take the core that the server starts on.
-        select_nothing(0.2)
+        threading.Event().wait(0.2)
         return False
-
-
-def select_nothing(seconds: float) -> None:
-    import threading
-
-    threading.Event().wait(seconds)

@@ -1,9 +1,10 @@
+import os
 import subprocess
 import sys
 
 import pytest
 
-from rllm_assets.tracking.processes import current_process, has_gone
+from rllm_assets.tracking.processes import ProcessIdentity, current_process, has_gone
 
 
 @pytest.fixture
@@ -32,19 +33,17 @@ def test_a_later_process_with_the_same_id_is_another_one():
 
 
 def test_a_zombie_has_gone():
-    process = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
     code = (
-        "import sys; from rllm_assets.tracking import processes as p;"
-        "print(p.current_process().model_dump_json(), flush=True); sys.stdin.read()"
+        "import sys; from rllm_assets.tracking.processes import current_process;"
+        "print(current_process().model_dump_json(), flush=True); sys.stdin.read()"
     )
-    process.communicate()
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdout is not None
-    identity = type(current_process()).model_validate_json(child.stdout.readline())
+    identity = ProcessIdentity.model_validate_json(child.stdout.readline())
     assert not has_gone(identity)
     child.kill()
-    # Its output ends when it has ended; nobody has asked for its exit code yet, so it stays a zombie.
-    assert child.stdout.read() == b""
+    # Waits for its end without asking for its exit code, so it stays a zombie.
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     try:
         assert has_gone(identity)
     finally:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from rllm_assets.tracking.models import adapter_hash, download_adapter, register_adapter
 from rllm_assets.tracking.names import asset_tags
 from rllm_assets.tracking.runs import Tracking
+from tests.tracking.adapters import make_adapter
 
 IN_ANOTHER_PROCESS = """
 import sys
@@ -154,6 +156,7 @@ class TestRuns:
         with pytest.raises(ValueError, match="use sqlite:"):
             Tracking("file:///tmp/mlruns", "e")
 
+    @pytest.mark.slow
     def test_two_processes_make_one_experiment(self, tracking, runs_of):
         first, second = start_elsewhere(tracking), start_elsewhere(tracking)
         first.communicate("")
@@ -211,7 +214,7 @@ class TestKilledProcesses:
         assert runs[0].data.tags["rllm.ended_because"] == f"process {process.pid} has gone"
         assert runs[0].info.end_time is not None
 
-    def test_the_runs_of_a_living_process_and_of_another_experiment_stay_open(self, tracking, store, runs_of):
+    def test_the_runs_of_a_living_process_and_of_another_experiment_stay_open(self, tracking, runs_of):
         process = start_elsewhere(tracking)
         with tracking.run("next"):
             pass
@@ -249,10 +252,12 @@ class TestMlflowIsAway:
     @pytest.mark.slow
     def test_everything_is_sent_when_it_answers_again(self, away, closed_port, serve, mlflow, runs_of, tmp_path):
         (tmp_path / "table.txt").write_text("1 2 3")
+        model = f"rllm-{away.experiment}"
         with away.run("tuned_hyperparameters", {"note": "away"}, {"seed": 0}) as run:
             run.log_metrics({"pass@1": 0.25, "loss": math.nan}, 3)
             run.log_artifact(tmp_path / "table.txt", "tables")
             run.log_dataset("train_split", "d" * 64, 84, "storage")
+            assert register_adapter(run, make_adapter(tmp_path / "adapter"), model) is None
             with run.child("trial-0") as trial:
                 trial.log_metrics({"pass@1": 0.5})
         (tmp_path / "table.txt").unlink()
@@ -277,6 +282,8 @@ class TestMlflowIsAway:
         assert last.info.run_id == following.id
         stored = tmp_path / "artifacts" / first.info.experiment_id / first.info.run_id / "artifacts/tables/table.txt"
         assert stored.read_text() == "1 2 3"
+        fetched = download_adapter(away, f"{model}@challenger", tmp_path / "fetched")
+        assert fetched.checkpoint_hash == adapter_hash(tmp_path / "fetched") == adapter_hash(tmp_path / "adapter")
         assert list((tmp_path / "spool").rglob("*.jsonl")) == []
         assert away.send() == 0
 
@@ -296,9 +303,6 @@ class TestMlflowFailsForAWhile:
         finally:
             connection.execute("ROLLBACK")
             connection.close()
-
-    def spool(self, store: Path, tracking: Tracking) -> list[Path]:
-        return [path for path in store.rglob("mlflow_spool/*/*.jsonl") if tracking.experiment in path.read_text()]
 
     def test_what_is_logged_meanwhile_is_sent_by_the_same_run(self, hasty, store, mlflow, runs_of):
         with hasty.run("r") as run:
@@ -327,7 +331,7 @@ class TestMlflowFailsForAWhile:
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert child.data.metrics == {"loss": 1.0}
 
-    def test_what_a_killed_process_kept_is_sent_and_its_run_closed(self, hasty, store, tracking, runs_of):
+    def test_what_a_killed_process_kept_is_sent_and_its_run_closed(self, hasty, store, runs_of):
         with self.locked(store):
             process = start_elsewhere(hasty)
             kill(process)
@@ -339,10 +343,10 @@ class TestMlflowFailsForAWhile:
             "trial-0": "KILLED",
             "next": "FINISHED",
         }
-        assert runs["trial-0"].data.metrics == {"loss": 0.5}
+        assert runs["lora_checkpoint"].data.metrics == {"loss": 0.5}
         assert runs["trial-0"].data.tags["rllm.ended_because"] == "the process has gone"
 
-    def test_half_a_line_that_a_killed_process_wrote_is_left_out(self, hasty, store, tmp_path, runs_of, caplog):
+    def test_half_a_line_that_a_killed_process_wrote_is_left_out(self, hasty, store, runs_of, caplog):
         hasty.recover()
         with self.locked(store), hasty.run("first") as run:
             run.log_metrics({"loss": 1.0})
@@ -355,7 +359,7 @@ class TestMlflowFailsForAWhile:
         assert found.data.metrics == {"loss": 1.0}
         assert found.info.status == "RUNNING"
 
-    def test_what_mlflow_refuses_is_kept_apart_and_the_work_goes_on(self, tracking, mlflow, runs_of, caplog, tmp_path):
+    def test_what_mlflow_refuses_is_kept_apart_and_the_work_goes_on(self, tracking, mlflow, runs_of, caplog):
         with tracking.run("r") as run:
             mlflow.delete_run(run.id)
             run.log_metrics({"loss": 1.0}, 4)

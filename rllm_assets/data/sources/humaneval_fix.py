@@ -1,0 +1,120 @@
+"""HumanEvalFix, the Python part of bigcode/humanevalpack, as published: one JSON object a line.
+
+A row is a function with a bug put in by hand, its fix, and a suite of assertions (https://huggingface.co/datasets/bigcode/humanevalpack).
+"""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rllm_assets.data.issues import FunctionTask, Issue, Rejected, Source, first_error, unified_diff
+from rllm_assets.data.sources.asserts import NotConvertibleError, cases_from_asserts
+
+_REPOSITORY = "bigcode/humanevalpack"
+
+_TITLES = {
+    "incorrect output": "{name} returns a wrong result",
+    "infinite loop": "{name} never returns",
+    "stackoverflow": "{name} fails with a stack overflow",
+}
+
+
+class _Row(BaseModel):
+    # Further columns come and go with the dataset's versions.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    task_id: str = Field(min_length=1)
+    declaration: str = Field(min_length=1)
+    canonical_solution: str = Field(min_length=1)
+    buggy_solution: str = Field(min_length=1)
+    test: str = Field(min_length=1)
+    entry_point: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    docstring: str = Field(min_length=1)
+    bug_type: str = ""
+    failure_symptoms: str = ""
+
+
+class _RowError(ValueError):
+    """A field of a row is wrong: ``args`` are its name and the reason."""
+
+
+def read(path: Path, benchmark_id: str) -> Iterator[Issue | Rejected]:
+    """Read a JSONL file, or every one of a directory; a row that is wrong is rejected with file, line and field."""
+    files = [path] if path.is_file() else sorted(path.glob("*.jsonl"))
+    for file in files:
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield _read_line(file, number, line, benchmark_id)
+
+
+def _read_line(file: Path, number: int, line: bytes, benchmark_id: str) -> Issue | Rejected:
+    def rejected(field: str, reason: str) -> Rejected:
+        return Rejected(
+            file=file.name, line=number, field=field, reason=reason, row=line[:2000].decode(errors="replace")
+        )
+
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return rejected("", f"not JSON: {error}")
+    if not isinstance(content, dict):
+        return rejected("", f"a {type(content).__name__} where an object is expected")
+    try:
+        row = _Row.model_validate(content)
+        return _issue(row, Source(benchmark=benchmark_id, kind="humaneval_fix", file=file.name, line=number))
+    except ValidationError as error:
+        return rejected(*first_error(error))
+    except _RowError as error:
+        return rejected(*error.args)
+
+
+def _issue(row: _Row, source: Source) -> Issue:
+    identifier = re.sub(r"[^A-Za-z0-9_.]+", "-", row.task_id)
+    module = f"{identifier.replace('-', '_').lower()}.py"
+    buggy, fixed = _joined(row.declaration, row.buggy_solution), _joined(row.declaration, row.canonical_solution)
+    if buggy == fixed:
+        raise _RowError("buggy_solution", "the same as canonical_solution: there is no bug")
+    if row.entry_point not in _functions(fixed, "canonical_solution"):
+        raise _RowError("entry_point", f"declaration and canonical_solution define no function {row.entry_point}")
+    task = FunctionTask(module=module, entry_point=row.entry_point, buggy_code=buggy, fixed_code=fixed, **_suite(row))
+    return Issue(
+        instance_id=f"HumanEvalFix-{identifier}",
+        repo=_REPOSITORY,
+        problem_statement=_statement(row),
+        patch=unified_diff(buggy, fixed, module),
+        labels=[label for label in (row.bug_type, row.failure_symptoms) if label],
+        task=task,
+        source=source,
+    )
+
+
+def _joined(declaration: str, body: str) -> str:
+    return f"{declaration.rstrip()}\n{body.strip(chr(10)).rstrip()}\n"
+
+
+def _functions(code: str, field: str) -> set[str]:
+    try:
+        return {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)}
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise _RowError(field, f"does not parse after the declaration: {error}") from error
+
+
+def _suite(row: _Row) -> dict[str, Any]:
+    """Return the suite as cases where they say the same, as it stands otherwise."""
+    try:
+        return {"cases": cases_from_asserts(row.test, row.entry_point)}
+    except NotConvertibleError:
+        return {"test_code": row.test.strip() + "\n"}
+    except (SyntaxError, ValueError, MemoryError) as error:
+        raise _RowError("test", f"does not parse: {error}") from error
+
+
+def _statement(row: _Row) -> str:
+    title = _TITLES.get(row.failure_symptoms, "{name} does not do what it should").format(name=row.entry_point)
+    return f"{title}\n\nWhat it is documented to do:\n\n{row.docstring.strip()}\n"
