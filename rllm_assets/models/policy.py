@@ -13,17 +13,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from rllm_assets.config import ModelConfig
+from rllm_assets.models.embedded import ModelError
+from rllm_assets.models.found import BaseModel, find_model
 from rllm_assets.models.hardware import default_device, resolve_dtype
 from rllm_assets.models.head import token_logprobs
-from rllm_assets.models.loading import (
-    BaseModel,
-    ModelError,
-    final_hidden,
-    find_model,
-    head_weight,
-    load_model,
-    load_tokenizer,
-)
+from rllm_assets.models.loading import final_hidden, head_weight, load_model, load_tokenizer
 from rllm_assets.models.lora import LoraWeights, fuse_lora_layers, lora_weights
 from rllm_assets.models.packing import Packed
 

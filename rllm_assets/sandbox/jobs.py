@@ -30,10 +30,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Program:
-    """The trusted code that runs a job inside: modules of the standard library's reach, shipped as source.
+    """The trusted code that runs a job inside.
 
-    `modules` are imported in order from this installation; the last one has a function ``main(payload, result)`` which gets
-    the descriptors to read the payload from and to write results to. `preload` is imported before any job comes.
+    The source of `modules` is shipped in their order; they import nothing but the standard library and each other. The last
+    one has a function ``main(payload, result)``, which gets the descriptors to read the payload from and to write results
+    to. `preload` names modules of the standard library that are imported before any job comes.
     """
 
     modules: tuple[str, ...]
@@ -63,7 +64,7 @@ class Outcome:
 
 
 class Sandbox(Protocol):
-    """A place to run untrusted jobs."""
+    """A place to run untrusted jobs, in programs that it was opened with."""
 
     @property
     def grade(self) -> Grade:

@@ -1,6 +1,7 @@
 """Start a zygote: what it sees, who it is, and how its code gets in."""
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -196,18 +197,22 @@ def _await_greeting(launcher: subprocess.Popen, control: socket.socket, errors: 
 
 def _shipment(modules: list[str], options: dict[str, Any], owner: contextlib.ExitStack) -> int:
     """Return a descriptor, closed by `owner`, from which the bootstrap reads modules and options; the last one is run."""
-    sources = []
-    for name in dict.fromkeys(modules):
-        spec = find_spec(name)
-        if spec is None or spec.origin is None:
-            raise SandboxError(f"the sandbox's own module {name} has no source")
-        sources.append((name, Path(spec.origin).read_text(encoding="utf-8")))
+    sources = [(name, _source(name)) for name in dict.fromkeys(modules)]
     descriptor = os.memfd_create("code")
     owner.callback(os.close, descriptor)
     with open(descriptor, "wb", closefd=False) as file:
         file.write(json.dumps({"modules": sources, "main": modules[-1], "options": options}).encode())
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
+
+
+@functools.cache
+def _source(name: str) -> str:
+    """Return a module's text: the same for every zygote of this process, even if the installation changes meanwhile."""
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise SandboxError(f"the sandbox's own module {name} has no source")
+    return Path(spec.origin).read_text(encoding="utf-8")
 
 
 def _locked(command: list[str], told: int, owner: contextlib.ExitStack) -> tuple[list[str], list[int]]:

@@ -110,6 +110,21 @@ class Tracking:
         ) as run:
             yield run
 
+    def job_run(self, dagster_run_id: str) -> str | None:
+        """Return the MLflow run that dagster-mlflow opened for a Dagster job; None where there is none or MLflow is away."""
+
+        def find(session: Session) -> str | None:
+            found = session.client.search_runs(
+                [session.experiment_id], f"tags.dagster_run_id = '{dagster_run_id}'", max_results=1
+            )
+            return found[0].info.run_id if found else None
+
+        try:
+            return self.server.call(find)
+        except (TrackingUnavailableError, TrackingRefusedError) as error:
+            logger.warning("the job's MLflow run could not be looked up: %s", error)
+            return None
+
     def recover(self) -> None:
         """Send what waits in the spool and close, as KILLED, runs whose process on this host has gone."""
         self.send()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from rllm_assets.data.files import atomic_directory
-from rllm_assets.models.loading import ModelError
+from rllm_assets.models.embedded import ModelError
 from rllm_assets.models.policy import Policy
 from rllm_assets.training.update import Optimizers
 

@@ -26,9 +26,9 @@ class Verifier:
     """
 
     def __init__(self, workers: int | None = None, allow_unsandboxed: bool = False) -> None:
-        self._workers = workers or _cores()
+        self.workers = workers or _cores()
         self._limits = Limits()
-        self._sandbox = open_sandbox(_PROGRAMS, self._workers, self._limits, allow_unsandboxed)
+        self._sandbox = open_sandbox(_PROGRAMS, self.workers, self._limits, allow_unsandboxed)
         self._together: dict[str, bool] = {}
 
     def __enter__(self) -> "Verifier":
@@ -49,26 +49,42 @@ class Verifier:
     def verify(self, task: FunctionTask, code: str | None) -> Verdict:
         """Judge one candidate; `code` is None where no answer could be found in a response.
 
-        A failure of the sandbox is `no_verdict`, never the candidate's.
+        A failure of the sandbox is `no_verdict`, never the candidate's; so is a task that has nothing to judge by.
         """
-        total = len(task.cases) or 1
+        total = len(task.cases) + (task.test_code is not None)
+        verdict = Verdict(status="no_verdict", tests_total=total, sandbox_grade=self.grade)
+        if total == 0:
+            return verdict.model_copy(update={"reason": f"the task {task.entry_point} has neither cases nor a suite"})
         if code is None:
-            return Verdict(
-                status="invalid_patch", tests_total=total, reason="no code in the answer", sandbox_grade=self.grade
-            )
+            return verdict.model_copy(update={"status": "invalid_patch", "reason": "no code in the answer"})
         try:
-            if task.test_code is None:
-                return functions.judge_cases(
-                    task, self._sandbox.run(functions.cases_job(task, code, self._limits)), self.grade
-                )
-            return self._run_suite(task, code, self._runs_together(task))
+            return self._judge(task, code)
         except SandboxError as error:
-            return Verdict(status="no_verdict", tests_total=total, reason=str(error), sandbox_grade=self.grade)
+            return verdict.model_copy(update={"reason": str(error)})
 
     def verify_many(self, jobs: Sequence[tuple[FunctionTask, str | None]]) -> list[Verdict]:
         """Judge many candidates side by side; the verdicts come in the order of the jobs."""
-        with ThreadPoolExecutor(self._workers) as threads:
+        with ThreadPoolExecutor(self.workers) as threads:
             return list(threads.map(lambda job: self.verify(*job), jobs))
+
+    def _judge(self, task: FunctionTask, code: str) -> Verdict:
+        """Run the cases, and the suite of what passed them."""
+        if not task.cases:
+            return self._run_suite(task, code, self._runs_together(task))
+        outcome = self._sandbox.run(functions.cases_job(task, code, self._limits))
+        verdict = functions.judge_cases(task, outcome, self.grade)
+        if task.test_code is None:
+            return verdict
+        if not verdict.resolved:
+            return verdict.model_copy(update={"tests_total": verdict.tests_total + 1})
+        suite = self._run_suite(task, code, self._runs_together(task))
+        return suite.model_copy(
+            update={
+                "tests_passed": verdict.tests_passed + suite.tests_passed,
+                "tests_total": verdict.tests_total + suite.tests_total,
+                "seconds": verdict.seconds + suite.seconds,
+            }
+        )
 
     def _run_suite(self, task: FunctionTask, code: str, together: bool) -> Verdict:
         job, nonce = suites.suite_job(task, code, self._limits, together)
@@ -81,10 +97,9 @@ class Verifier:
         """
         key = content_hash([task.entry_point, task.fixed_code, task.test_code])
         if key not in self._together:
-            self._together[key] = (
-                not self._run_suite(task, task.fixed_code, together=False).resolved
-                and self._run_suite(task, task.fixed_code, together=True).resolved
-            )
+            # Time and memory may have run out by chance; an assertion fails for a reason.
+            apart = self._run_suite(task, task.fixed_code, together=False).status
+            self._together[key] = apart == "failed" and self._run_suite(task, task.fixed_code, together=True).resolved
         return self._together[key]
 
 

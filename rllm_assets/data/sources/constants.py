@@ -180,7 +180,11 @@ def _call(node: ast.Call, scope: Scope) -> Any:
     arguments = [evaluate(argument, scope) for argument in node.args]
     if node.func.id in ("list", "tuple", "enumerate", "zip"):
         for argument in arguments:
-            items_of(argument)
+            if not isinstance(argument, int):
+                items_of(argument)
+    # A set's text is in the order of its members.
+    if node.func.id == "str" and not all(isinstance(argument, str | int | float | None) for argument in arguments):
+        raise NotConstantError(f"{ast.unparse(node)[:80]} is not a constant")
     return _CALLS[node.func.id](*arguments)
 
 

@@ -56,7 +56,7 @@ def read(path: Path, benchmark_id: str) -> Iterator[Issue | Rejected]:
 def _read_line(file: Path, number: int, line: bytes, benchmark_id: str) -> Issue | Rejected:
     def rejected(field: str, reason: str) -> Rejected:
         return Rejected(
-            file=file.name, line=number, field=field, reason=reason, row=line[:2000].decode(errors="replace")
+            file=file.name, line=number, field=field, reason=reason, row=line.strip()[:2000].decode(errors="replace")
         )
 
     try:

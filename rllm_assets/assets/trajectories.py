@@ -1,0 +1,104 @@
+"""What was tried on each issue: the historical fix, and fresh rollouts of the base model."""
+
+import collections
+
+import dagster as dg
+
+from rllm_assets.assets.display import log_progress, picture, schema_of
+from rllm_assets.assets.sizes import GPU_POOL, OWNERS, heavy_tags
+from rllm_assets.automation.partitions import benchmarks
+from rllm_assets.data.tables import (
+    TRAJECTORY_SCHEMA,
+    attempts_to_table,
+    issues_from_table,
+    read_table,
+    schema_columns,
+    table_hash,
+    write_table,
+)
+from rllm_assets.data.trajectories import Attempt
+from rllm_assets.resources.artefacts import Artefacts, result
+from rllm_assets.resources.sandbox import Sandbox
+from rllm_assets.resources.settings import Settings
+from rllm_assets.tracking.lineage import LineageInput, issue_set
+
+
+@dg.asset(
+    partitions_def=benchmarks,
+    deps=["historical_issues", "base_model"],
+    group_name="issues",
+    kinds={"parquet", "pytorch"},
+    owners=OWNERS,
+    code_version="1",
+    pool=GPU_POOL,
+    op_tags=heavy_tags(),
+    metadata={"dagster/column_schema": schema_of(schema_columns(TRAJECTORY_SCHEMA))},
+)
+def trajectories(
+    context: dg.AssetExecutionContext, artefacts: Artefacts, settings: Settings, sandbox: Sandbox
+) -> dg.MaterializeResult:
+    """Verified attempts: one row an attempt at an issue, with its answer and verdict.
+
+    Every issue has its historical fix written as an answer (`gold`) and some samples of the untouched base (`rollout`), which
+    tell how hard it is and give the warm start something of the model's own to learn from.
+    """
+    from rllm_assets.evaluation import plots
+    from rllm_assets.rollouts.first_attempts import sample_base
+
+    benchmark = settings.benchmark(context.partition_key)
+    resolved = settings.resolve(context.partition_key)
+    source = artefacts.existing("historical_issues", benchmark.id)
+    issues = issues_from_table(read_table(source / "issues.parquet"))
+    with sandbox.verifier(resolved.config) as verifier:
+        attempts, model_hash = sample_base(
+            resolved.config,
+            issues,
+            benchmark.answer_format,
+            verifier,
+            lambda done, total: log_progress(context, answers=done, of=total),
+        )
+
+    table = attempts_to_table(attempts)
+    with artefacts.replace(context, "trajectories") as draft:
+        write_table(table, draft.directory / "trajectories.parquet")
+        draft.describe(
+            table_hash(table),
+            inputs=[source, LineageInput(asset="base_model", data_version=model_hash)],
+            issues=issue_set({issue.instance_id: issue.content_hash for issue in issues}),
+            config=resolved.config.model_dump(mode="json"),
+            seed=resolved.config.training.seed,
+        )
+    rates = _solve_rates(attempts)
+    rollouts = [attempt for attempt in attempts if attempt.kind == "rollout"]
+    examples = (
+        sorted(rollouts, key=lambda a: not a.verdict.resolved)[:1] + [a for a in rollouts if not a.verdict.resolved][:1]
+    )
+    return result(
+        "trajectories",
+        artefacts.path("trajectories", benchmark.id),
+        {
+            "dagster/row_count": len(attempts),
+            "rollouts": len(rollouts),
+            "base_pass_at_1": sum(rates.values()) / max(1, len(rates)),
+            "never_solved": sum(rate == 0 for rate in rates.values()),
+            "verdicts": dict(collections.Counter(attempt.verdict.status for attempt in rollouts)),
+            "response_tokens": sum(attempt.response_tokens for attempt in rollouts),
+            "solve_rates": picture(
+                plots.histogram(list(rates.values()), "the base on each issue", "solve rate"), "solve rates"
+            ),
+            "examples": dg.MetadataValue.md("\n\n---\n\n".join(_as_markdown(example) for example in examples)),
+        },
+    )
+
+
+def _solve_rates(attempts: list[Attempt]) -> dict[str, float]:
+    tries: dict[str, list[bool]] = {}
+    for attempt in attempts:
+        if attempt.kind == "rollout" and attempt.verdict.counts:
+            tries.setdefault(attempt.instance_id, []).append(attempt.verdict.resolved)
+    return {instance_id: sum(outcomes) / len(outcomes) for instance_id, outcomes in tries.items()}
+
+
+def _as_markdown(attempt: Attempt) -> str:
+    question = "\n".join(f"> {line}" for line in str(attempt.prompt[-1]["content"]).splitlines())
+    return f"**{attempt.instance_id}: {attempt.verdict.status}** {attempt.verdict.reason}\n\n{question}\n\n{attempt.response}"

@@ -1,0 +1,1 @@
+"""Is it better? Pass rates, paired statistics, the gate, and plots."""

@@ -1,0 +1,221 @@
+"""Evaluating a LoRA and its base on the same held-out issues, prompts and seeds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from rllm_assets.config import EvaluationConfig, RLLMConfig
+from rllm_assets.data.issues import Issue
+from rllm_assets.evaluation.records import Difference, Gate, IssueResult, PolicyName, PolicyScores, Report
+from rllm_assets.evaluation.statistics import bootstrap, compare, mcnemar, pass_at_k
+from rllm_assets.models.policy import Policy
+from rllm_assets.models.sampler import Sampler
+from rllm_assets.rollouts import Judge, Rollout, collect
+
+
+class EvaluationError(RuntimeError):
+    """There is nothing to evaluate on, or no verdicts; the message says why."""
+
+
+def spread(issues: Sequence[Issue], limit: int | None) -> list[Issue]:
+    """Return at most `limit` issues, taken from the groups in turn so that no group is favoured."""
+    if limit is None or len(issues) <= limit:
+        return list(issues)
+    by_group: dict[str, list[Issue]] = {}
+    for issue in sorted(issues, key=lambda i: i.content_hash):
+        by_group.setdefault(issue.group, []).append(issue)
+    turns = max(len(group) for group in by_group.values())
+    in_turn = [by_group[g][turn] for turn in range(turns) for g in sorted(by_group) if turn < len(by_group[g])]
+    return sorted(in_turn[:limit], key=lambda i: i.instance_id)
+
+
+def evaluate(
+    config: RLLMConfig,
+    issues: Sequence[Issue],
+    judge: Judge,
+    adapters: Mapping[PolicyName, Path | None],
+    progress: Callable[[PolicyName, int, int], None] | None = None,
+) -> list[IssueResult]:
+    """Sample and judge answers of each policy to each issue.
+
+    Args:
+        config: model, sampling and seeds.
+        issues: held-out issues.
+        judge: answer format, verifier and scorer.
+        adapters: the adapter of each policy; None is the untouched base.
+        progress: called with the policy, the answers so far and the answers in all.
+
+    Raises:
+        EvaluationError: where there are no issues.
+    """
+    chosen = spread(issues, config.evaluation.max_issues)
+    if not chosen:
+        raise EvaluationError("there are no held-out issues to evaluate on: raise splits.val_fraction or add issues")
+    policy = Policy(config.model)
+    sampler = Sampler(policy)
+    results: list[IssueResult] = []
+    for name, adapter in adapters.items():
+        if adapter is None:
+            sampler.use_base()
+        else:
+            policy.load_adapter(adapter)
+            sampler.refresh()
+        results += _evaluate_policy(name, sampler, policy, config, chosen, judge, progress)
+    return results
+
+
+def _evaluate_policy(
+    name: PolicyName,
+    sampler: Sampler,
+    policy: Policy,
+    config: RLLMConfig,
+    issues: Sequence[Issue],
+    judge: Judge,
+    progress: Callable[[PolicyName, int, int], None] | None,
+) -> list[IssueResult]:
+    settings = config.evaluation
+    total, done = len(issues) * (settings.samples + settings.greedy), 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(name, done, total)
+
+    def ask(samples: int, temperature: float) -> list[list[Rollout]]:
+        return collect(
+            sampler,
+            policy.tokenizer,
+            judge,
+            issues,
+            samples=samples,
+            temperature=temperature,
+            max_prompt_tokens=config.model.max_prompt_tokens,
+            max_response_tokens=config.model.max_response_tokens,
+            seeds=[settings.seed * 1_000_000 + index for index in range(len(issues))],
+            progress=advance,
+        )
+
+    sampled = ask(settings.samples, settings.temperature)
+    greedy = ask(1, 0.0) if settings.greedy else None
+    return [
+        _issue_result(name, issue, answers, greedy[index][0] if greedy else None)
+        for index, (issue, answers) in enumerate(zip(issues, sampled, strict=True))
+    ]
+
+
+def _issue_result(name: PolicyName, issue: Issue, answers: Sequence[Rollout], greedy: Rollout | None) -> IssueResult:
+    counted = [rollout for rollout in answers if rollout.verdict.counts]
+    return IssueResult(
+        policy=name,
+        instance_id=issue.instance_id,
+        group=issue.group,
+        labels=issue.labels,
+        samples=len(counted),
+        resolved=sum(rollout.verdict.resolved for rollout in counted),
+        format_valid=sum(rollout.candidate is not None for rollout in answers),
+        no_verdict=len(answers) - len(counted),
+        tokens=sum(len(rollout.sample.token_ids) for rollout in answers),
+        greedy_resolved=None if greedy is None else greedy.verdict.resolved,
+        answer=(greedy or answers[0]).sample.text,
+    )
+
+
+def report(
+    benchmark: str,
+    results: Sequence[IssueResult],
+    settings: EvaluationConfig,
+    sandbox_grade: str,
+    in_process_share: float,
+) -> Report:
+    """Turn the results into scores and differences.
+
+    Issues on which a policy got no verdict at all are left out for every policy, so that all are compared on the same.
+
+    Raises:
+        EvaluationError: where no issue is left.
+    """
+    blind = {r.instance_id for r in results if r.samples == 0}
+    by_policy: dict[PolicyName, list[IssueResult]] = {}
+    for result in results:
+        if result.instance_id not in blind:
+            by_policy.setdefault(result.policy, []).append(result)
+    if "base" not in by_policy or "lora" not in by_policy:
+        raise EvaluationError("no held-out issue got a verdict for both policies: nothing can be compared")
+    base, lora, warm = by_policy["base"], by_policy["lora"], by_policy.get("warm_start")
+    return Report(
+        benchmark=benchmark,
+        issues=len(base),
+        groups=len({result.group for result in base}),
+        samples=settings.samples,
+        temperature=settings.temperature,
+        scores={name: _scores(rows, settings) for name, rows in by_policy.items()},
+        lora_over_base=_difference(base, lora, settings),
+        lora_over_warm_start=None if warm is None else _difference(warm, lora, settings),
+        sandbox_grade=sandbox_grade,
+        in_process_share=in_process_share,
+    )
+
+
+def gate(result: Report, leaks: Sequence[str], settings: EvaluationConfig) -> Gate:
+    """Decide whether a checkpoint may be deployed.
+
+    `beats_base` asks for a LoRA that resolves more held-out issues than its base at the configured level, and for clean splits;
+    `loads_and_answers` for an adapter that loads and answers in the format at least once.
+    """
+    reasons: list[str] = []
+    lora = result.scores["lora"]
+    if settings.gate == "beats_base":
+        difference = result.lora_over_base
+        if difference.points <= 0 or difference.p_value >= settings.alpha:
+            reasons.append(
+                f"the LoRA does not beat its base: {difference.points:+.1%} of pass@1, p = {difference.p_value:.3f}, "
+                f"evaluation.alpha is {settings.alpha}"
+            )
+        reasons += [f"the splits leak: {leak}" for leak in leaks[:3]]
+    if lora.format_rate == 0:
+        reasons.append("the LoRA gave no answer in the benchmark's format")
+    return Gate(name=settings.gate, passed=not reasons, reasons=reasons)
+
+
+def _rates(rows: Sequence[IssueResult]) -> dict[str, list[float]]:
+    rates: dict[str, list[float]] = {}
+    for row in sorted(rows, key=lambda r: r.instance_id):
+        rates.setdefault(row.group, []).append(row.pass_rate)
+    return rates
+
+
+def _scores(rows: Sequence[IssueResult], settings: EvaluationConfig) -> PolicyScores:
+    estimate = bootstrap(_rates(rows), settings.resamples, settings.seed)
+    smallest = min(row.samples for row in rows)
+    ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= smallest]
+    answers = sum(row.samples + row.no_verdict for row in rows)
+    greedy = [row.greedy_resolved for row in rows if row.greedy_resolved is not None]
+    return PolicyScores(
+        pass_at_1=estimate.value,
+        pass_at_1_low=estimate.low,
+        pass_at_1_high=estimate.high,
+        pass_at_k={k: sum(pass_at_k(r.samples, r.resolved, k) for r in rows) / len(rows) for k in ks},
+        greedy=sum(greedy) / len(greedy) if greedy else None,
+        format_rate=sum(row.format_valid for row in rows) / answers,
+        no_verdict_rate=sum(row.no_verdict for row in rows) / answers,
+        tokens_per_answer=sum(row.tokens for row in rows) / answers,
+    )
+
+
+def _difference(base: Sequence[IssueResult], other: Sequence[IssueResult], settings: EvaluationConfig) -> Difference:
+    comparison = compare(_rates(base), _rates(other), settings.resamples, settings.seed)
+    pairs = list(zip(sorted(base, key=_by_id), sorted(other, key=_by_id), strict=True))
+    greedy = [(b.greedy_resolved, o.greedy_resolved) for b, o in pairs]
+    return Difference(
+        points=comparison.difference.value,
+        low=comparison.difference.low,
+        high=comparison.difference.high,
+        p_value=comparison.p_value,
+        greedy_p_value=mcnemar([bool(b) for b, _ in greedy], [bool(o) for _, o in greedy])
+        if all(b is not None and o is not None for b, o in greedy)
+        else None,
+    )
+
+
+def _by_id(result: IssueResult) -> str:
+    return result.instance_id

@@ -1,0 +1,116 @@
+"""Pictures for people: PNG bytes, drawn without a display."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rllm_assets.evaluation.records import IssueResult, PolicyName, Report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_NAMES: Mapping[PolicyName, str] = {"base": "base", "warm_start": "warm start", "lora": "LoRA"}
+_COLORS: Mapping[PolicyName, str] = {"base": "#9aa5b1", "warm_start": "#e0b252", "lora": "#3366cc"}
+
+
+def _figure(columns: int, title: str) -> tuple["Figure", list["Axes"]]:
+    # The object interface, not pyplot: no global state, so plots may be drawn from any thread.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6 * columns, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    axes = [figure.add_subplot(1, columns, index + 1) for index in range(columns)]
+    for axis in axes:
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _png(figure: "Figure") -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def training_curves(metrics: Sequence[Mapping[str, float]], title: str) -> bytes:
+    """Draw reward, pass rate on the fold, and answer length over the steps of a run."""
+    figure, (reward, fold, length) = _figure(3, title)
+    _line(reward, metrics, "reward", "reward", "#3366cc")
+    _line(reward, metrics, "format_rate", "format rate", "#9aa5b1")
+    reward.set_title("sampled answers")
+    reward.legend()
+    _line(fold, metrics, "fold_pass_rate", "fold", "#2a9d5c", marker="o")
+    fold.set_title("pass@1 on the fold")
+    _line(length, metrics, "response_tokens", "tokens", "#b5651d")
+    length.set_title("tokens an answer")
+    for axis in (reward, fold, length):
+        axis.set_xlabel("step")
+        axis.set_ylim(bottom=0)
+    return _png(figure)
+
+
+def _line(
+    axis: "Axes", metrics: Sequence[Mapping[str, float]], key: str, label: str, color: str, marker: str | None = None
+) -> None:
+    rows = [row for row in metrics if key in row]
+    axis.plot([row["step"] for row in rows], [row[key] for row in rows], label=label, color=color, marker=marker)
+
+
+def pass_at_1_bars(report: Report) -> bytes:
+    """Draw pass@1 of each policy with its interval, and pass@k."""
+    figure, (bars, curves) = _figure(
+        2, f"{report.benchmark}: {report.issues} held-out issues of {report.groups} groups"
+    )
+    for position, (name, scores) in enumerate(report.scores.items()):
+        below, above = scores.pass_at_1 - scores.pass_at_1_low, scores.pass_at_1_high - scores.pass_at_1
+        bars.bar(position, scores.pass_at_1, color=_COLORS[name], width=0.6)
+        bars.errorbar(position, scores.pass_at_1, yerr=[[below], [above]], color="black", capsize=5)
+        bars.text(position + 0.05, scores.pass_at_1, f" {scores.pass_at_1:.1%}", va="bottom")
+        ks = sorted(scores.pass_at_k)
+        curves.plot(ks, [scores.pass_at_k[k] for k in ks], marker="o", color=_COLORS[name], label=_NAMES[name])
+    bars.set_xticks(range(len(report.scores)), [_NAMES[name] for name in report.scores])
+    bars.set_title(f"pass@1 at temperature {report.temperature:g}, 95% interval")
+    bars.set_ylim(bottom=0)
+    curves.set_title("pass@k")
+    curves.set_xlabel("k")
+    curves.set_ylim(bottom=0)
+    curves.legend()
+    return _png(figure)
+
+
+def group_slopes(results: Sequence[IssueResult]) -> bytes:
+    """Draw each held-out group's pass rate under the base and under the LoRA."""
+    figure, (axis,) = _figure(1, "held-out groups, base to LoRA")
+    rates: dict[str, dict[str, list[float]]] = {}
+    for result in results:
+        rates.setdefault(result.group, {}).setdefault(result.policy, []).append(result.pass_rate)
+    for by_policy in rates.values():
+        ends = [sum(by_policy[name]) / len(by_policy[name]) for name in ("base", "lora")]
+        axis.plot([0, 1], ends, color="#2a9d5c" if ends[1] >= ends[0] else "#c0392b", alpha=0.6, marker="o")
+    axis.set_xticks([0, 1], ["base", "LoRA"])
+    axis.set_ylabel("pass rate")
+    axis.set_ylim(-0.02, 1.02)
+    return _png(figure)
+
+
+def histogram(values: Sequence[float], title: str, label: str, bins: int = 10) -> bytes:
+    """Draw how often values between 0 and 1 occur."""
+    figure, (axis,) = _figure(1, title)
+    axis.hist(values, bins=bins, range=(0, 1), color="#3366cc")
+    axis.set_xlabel(label)
+    axis.set_ylabel("count")
+    return _png(figure)
+
+
+def trials(rows: Sequence[Mapping[str, float]], key: str, title: str) -> bytes:
+    """Draw the score of each trial over one searched key; rows hold `key` and `score`."""
+    figure, (axis,) = _figure(1, title)
+    axis.scatter([row[key] for row in rows], [row["score"] for row in rows], color="#3366cc")
+    for index, row in enumerate(rows):
+        axis.annotate(f" {index}", (row[key], row["score"]))
+    axis.set_xlabel(key)
+    axis.set_ylabel("pass rate on the fold")
+    return _png(figure)

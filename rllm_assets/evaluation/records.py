@@ -1,0 +1,80 @@
+"""What an evaluation says."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PolicyName = Literal["base", "warm_start", "lora"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IssueResult(_Record):
+    """One policy on one held-out issue."""
+
+    policy: PolicyName
+    instance_id: str
+    group: str
+    labels: list[str]
+    samples: int = Field(description="Answers that got a verdict.")
+    resolved: int = Field(description="Of those, how many resolved the issue.")
+    format_valid: int = Field(description="Answers from which a candidate could be read.")
+    no_verdict: int = Field(description="Answers that the infrastructure gave no verdict on.")
+    tokens: int = Field(description="Tokens of all answers.")
+    greedy_resolved: bool | None = Field(default=None, description="Whether the greedy answer resolves it.")
+    answer: str = Field(default="", description="The greedy answer, or the first sample.")
+
+    @property
+    def pass_rate(self) -> float:
+        """Share of the answers that resolve the issue."""
+        return self.resolved / self.samples if self.samples else 0.0
+
+
+class PolicyScores(_Record):
+    """One policy on all held-out issues."""
+
+    pass_at_1: float
+    pass_at_1_low: float
+    pass_at_1_high: float
+    pass_at_k: dict[int, float]
+    greedy: float | None
+    format_rate: float
+    no_verdict_rate: float
+    tokens_per_answer: float
+
+
+class Difference(_Record):
+    """How much better one policy is than another."""
+
+    points: float = Field(description="Difference of pass@1.")
+    low: float
+    high: float
+    p_value: float = Field(description="One-sided, by a paired bootstrap over groups.")
+    greedy_p_value: float | None = Field(description="McNemar's exact test on the greedy answers, two-sided.")
+
+
+class Report(_Record):
+    """The comparison of a LoRA with its untouched base on issues that nothing before has read."""
+
+    benchmark: str
+    issues: int
+    groups: int
+    samples: int
+    temperature: float
+    scores: dict[PolicyName, PolicyScores]
+    lora_over_base: Difference
+    lora_over_warm_start: Difference | None = Field(
+        default=None, description="What reinforcement adds to the warm start."
+    )
+    sandbox_grade: str
+    in_process_share: float = Field(description="Share of verdicts that hostile code could forge.")
+
+
+class Gate(_Record):
+    """Whether a checkpoint may be deployed, and why not."""
+
+    name: str
+    passed: bool
+    reasons: list[str]

@@ -1,0 +1,66 @@
+"""Settings: which benchmarks there are, and the configuration that a run resolves for one of them."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from rllm_assets.config import ConfigError, Layer, Resolved
+from rllm_assets.data.benchmarks import Benchmark, BenchmarkError, benchmarks_directory, find_benchmark
+
+
+class Settings(dg.ConfigurableResource):
+    """Finds a partition's benchmark and merges its configuration with the run's."""
+
+    benchmarks: str = Field(
+        default_factory=lambda: str(benchmarks_directory()),
+        description="Directory of benchmarks; $RLLM_BENCHMARKS or ./benchmarks.",
+    )
+    overrides: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Configuration keys of this run, dotted or nested, over those of the benchmark: {training.max_steps: 4}.",
+    )
+
+    def benchmark(self, partition: str) -> Benchmark:
+        """Return the benchmark of a partition.
+
+        Raises:
+            dagster.Failure: where there is none or it is wrong; not retried.
+        """
+        try:
+            return find_benchmark(partition, Path(self.benchmarks))
+        except BenchmarkError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+
+    def resolve(self, partition: str, tuned: dict[str, Any] | None = None) -> Resolved:
+        """Return the configuration of a partition: preset < benchmark.yaml < tuned < environment < run config.
+
+        Raises:
+            dagster.Failure: where a key is unknown, out of range or idle; not retried.
+        """
+        layers = [
+            Layer("tuned", tuned or {}),
+            Layer("RLLM_CONFIG", _from_environment()),
+            Layer("run config", self.overrides),
+        ]
+        try:
+            return self.benchmark(partition).resolve(*layers)
+        except ConfigError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+
+
+def _from_environment() -> dict[str, Any]:
+    """Return the keys of ``$RLLM_CONFIG``, JSON, by which a deployment sets what holds for every run."""
+    text = os.environ.get("RLLM_CONFIG", "")
+    if not text:
+        return {}
+    try:
+        keys = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise dg.Failure(f"$RLLM_CONFIG is not JSON: {error}", allow_retries=False) from None
+    if not isinstance(keys, dict):
+        raise dg.Failure("$RLLM_CONFIG is not a JSON object", allow_retries=False)
+    return keys
