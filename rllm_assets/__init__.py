@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rllm_assets.config import RLLMConfig, get_deepcoder_config, get_smollm2_config
     from rllm_assets.integration import BenchmarkIntegration, MLIntegration, TrajectoryIntegration
-    from rllm_assets.training.trainer import RLLMTrainer
+    from rllm_assets.training.api import RLLMTrainer
 
 __version__ = "0.1.0"
 
@@ -17,7 +17,7 @@ _HOMES = {
     "RLLMConfig": "rllm_assets.config",
     "get_deepcoder_config": "rllm_assets.config",
     "get_smollm2_config": "rllm_assets.config",
-    "RLLMTrainer": "rllm_assets.training.trainer",
+    "RLLMTrainer": "rllm_assets.training.api",
     "BenchmarkIntegration": "rllm_assets.integration",
     "TrajectoryIntegration": "rllm_assets.integration",
     "MLIntegration": "rllm_assets.integration",

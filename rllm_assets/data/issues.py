@@ -156,31 +156,38 @@ def issue_from_row(row: dict[str, Any]) -> Issue:
 
 
 def read_issues(path: Path) -> Iterator[Issue | Rejected]:
-    """Read a train or validation file: JSONL or Parquet, one issue a row.
+    """Read the issues of a train or validation file: JSONL or Parquet, one issue a row; other columns are left aside.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+    """
+    for _, row in read_rows(path):
+        yield row if isinstance(row, Rejected) else row[0]
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, tuple[Issue, dict[str, Any]] | Rejected]]:
+    """Read the rows of a train or validation file with their line numbers: issues with all of the row's values, or rejected.
 
     Raises:
         FileNotFoundError: where there is no such file.
     """
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; --train-path and --val-path take JSONL or Parquet with one issue a row"
-        )
-    for line, row in _rows(path):
+        raise FileNotFoundError(f"{path}: no such file; JSONL or Parquet with one issue a row is expected")
+    for line, row in _raw_rows(path):
         if isinstance(row, str):
-            yield Rejected(file=path.name, line=line, reason=row)
+            yield line, Rejected(file=path.name, line=line, reason=row)
             continue
         try:
-            yield issue_from_row(row)
+            yield line, (issue_from_row(row), row)
         except ValidationError as error:
             field, reason = first_error(error)
-            yield Rejected(file=path.name, line=line, field=field, reason=reason, row=json.dumps(row)[:2000])
+            yield line, Rejected(file=path.name, line=line, field=field, reason=reason, row=str(row)[:2000])
         except json.JSONDecodeError as error:
-            yield Rejected(
-                file=path.name, line=line, reason=f"a JSON column does not parse: {error}", row=str(row)[:2000]
-            )
+            reason = f"a JSON column does not parse: {error}"
+            yield line, Rejected(file=path.name, line=line, reason=reason, row=str(row)[:2000])
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _raw_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     with path.open("rb") as file:
         if file.read(4) == b"PAR1":
             import pyarrow.parquet as pq

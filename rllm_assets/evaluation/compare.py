@@ -2,14 +2,26 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from rllm_assets.config import EvaluationConfig, RLLMConfig
+from rllm_assets.data.answers import answer_format
 from rllm_assets.data.issues import Issue
 from rllm_assets.evaluation.records import Difference, Gate, IssueResult, PolicyName, PolicyScores, Report
 from rllm_assets.evaluation.statistics import bootstrap, compare, mcnemar, pass_at_k
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.sampler import Sampler
-from rllm_assets.rollouts import Judge, Rollout, collect
+from rllm_assets.rewards import Scorer
+from rllm_assets.rollouts import Judge, Rollout, Verifier, collect
+
+
+class GradedVerifier(Verifier, Protocol):
+    """A verifier that says how strong its sandbox is."""
+
+    @property
+    def grade(self) -> str:
+        """strong, gvisor, weak or none."""
+        ...
 
 
 class EvaluationError(RuntimeError):
@@ -114,10 +126,26 @@ def _issue_result(name: PolicyName, issue: Issue, answers: Sequence[Rollout], gr
         resolved=sum(rollout.verdict.resolved for rollout in counted),
         format_valid=sum(rollout.candidate is not None for rollout in answers),
         no_verdict=len(answers) - len(counted),
+        in_process=any(rollout.verdict.in_process for rollout in answers),
         tokens=sum(len(rollout.sample.token_ids) for rollout in answers),
         greedy_resolved=None if greedy is None else greedy.verdict.resolved,
         answer=(greedy or answers[0]).sample.text,
     )
+
+
+def compare_with_base(
+    config: RLLMConfig,
+    adapter: Path,
+    issues: Sequence[Issue],
+    format_name: str,
+    verifier: GradedVerifier,
+    name: str,
+    progress: Callable[[PolicyName, int, int], None] | None = None,
+) -> Report:
+    """Return the report of one adapter and its untouched base on some issues; raises as `evaluate` and `report` do."""
+    judge = Judge(answer_format(format_name), verifier, Scorer(config.rewards, for_training=False))
+    results = evaluate(config, issues, judge, {"base": None, "lora": adapter}, progress)
+    return report(name, results, config.evaluation, verifier.grade)
 
 
 def report(
@@ -125,7 +153,6 @@ def report(
     results: Sequence[IssueResult],
     settings: EvaluationConfig,
     sandbox_grade: str,
-    in_process_share: float,
 ) -> Report:
     """Turn the results into scores and differences.
 
@@ -152,7 +179,7 @@ def report(
         lora_over_base=_difference(base, lora, settings),
         lora_over_warm_start=None if warm is None else _difference(warm, lora, settings),
         sandbox_grade=sandbox_grade,
-        in_process_share=in_process_share,
+        in_process_share=sum(r.in_process for r in results) / len(results),
     )
 
 

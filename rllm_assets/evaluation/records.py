@@ -22,6 +22,9 @@ class IssueResult(_Record):
     resolved: int = Field(description="Of those, how many resolved the issue.")
     format_valid: int = Field(description="Answers from which a candidate could be read.")
     no_verdict: int = Field(description="Answers that the infrastructure gave no verdict on.")
+    in_process: bool = Field(
+        default=False, description="Whether a verdict was given by tests that a candidate could forge."
+    )
     tokens: int = Field(description="Tokens of all answers.")
     greedy_resolved: bool | None = Field(default=None, description="Whether the greedy answer resolves it.")
     answer: str = Field(default="", description="The greedy answer, or the first sample.")
@@ -69,7 +72,7 @@ class Report(_Record):
         default=None, description="What reinforcement adds to the warm start."
     )
     sandbox_grade: str
-    in_process_share: float = Field(description="Share of verdicts that hostile code could forge.")
+    in_process_share: float = Field(description="Share of issues with verdicts that a candidate could forge.")
 
 
 class Gate(_Record):

@@ -1,5 +1,13 @@
 """Asking a policy to fix issues and judging what it answers."""
 
-from rllm_assets.rollouts.collect import Judge, PromptTooLongError, Rollout, collect, prompt_tokens, to_attempt
+from rllm_assets.rollouts.collect import (
+    Judge,
+    PromptTooLongError,
+    Rollout,
+    Verifier,
+    collect,
+    prompt_tokens,
+    to_attempt,
+)
 
-__all__ = ["Judge", "PromptTooLongError", "Rollout", "collect", "prompt_tokens", "to_attempt"]
+__all__ = ["Judge", "PromptTooLongError", "Rollout", "Verifier", "collect", "prompt_tokens", "to_attempt"]

@@ -9,7 +9,6 @@ from rllm_assets.data.trajectories import Attempt
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.sampler import Sampler
 from rllm_assets.rewards import Scorer
-from rllm_assets.rewards.terms import Judged
 from rllm_assets.rollouts.collect import Judge, PromptTooLongError, Verifier, collect, prompt_tokens, to_attempt
 
 # Issues at a time: enough to fill the sampler's batch, few enough to show progress.
@@ -30,7 +29,12 @@ def sample_base(
     asked = answer_format(format_name)
     policy = Policy(config.model)
     judge = Judge(asked, verifier, Scorer(config.rewards, for_training=False))
-    gold = _gold_attempts(issues, asked, judge, policy)
+    gold = [
+        attempt.model_copy(
+            update={"response_tokens": len(policy.tokenizer.encode(attempt.response, add_special_tokens=False))}
+        )
+        for attempt in gold_attempts(issues, format_name, verifier)
+    ]
     fitting = [issue for issue in issues if _fits(policy, asked, issue, config.model.max_prompt_tokens)]
     samples = config.trajectories.rollouts_per_issue
     rollouts: dict[str, list[Attempt]] = {}
@@ -66,28 +70,26 @@ def _fits(policy: Policy, asked: AnswerFormat, issue: Issue, limit: int) -> bool
     return True
 
 
-def _gold_attempts(issues: Sequence[Issue], asked: AnswerFormat, judge: Judge, policy: Policy) -> list[Attempt]:
+def gold_attempts(issues: Sequence[Issue], format_name: str, verifier: Verifier) -> list[Attempt]:
+    """Return the historical fix of each issue, written as an answer and verified; its length in tokens is not known yet."""
+    asked = answer_format(format_name)
     answers = [asked.gold(issue) for issue in issues]
-    jobs = []
+    jobs: list[tuple[FunctionTask, str | None]] = []
     for issue, answer in zip(issues, answers, strict=True):
         assert isinstance(issue.task, FunctionTask)
         jobs.append((issue.task, asked.extract(answer)))
-    attempts: list[Attempt] = []
-    for issue, answer, verdict in zip(issues, answers, judge.verifier.verify_many(jobs), strict=True):
-        tokens = len(policy.tokenizer(answer, add_special_tokens=False)["input_ids"])
-        score = judge.scorer.score(Judged(issue, answer, asked.extract(answer), verdict, tokens, tokens + 1, True))
-        attempts.append(
-            Attempt(
-                instance_id=issue.instance_id,
-                group=issue.group,
-                kind="gold",
-                attempt=0,
-                prompt=asked.prompt(issue),
-                response=answer,
-                response_tokens=tokens,
-                finished=True,
-                verdict=verdict,
-                reward=score.reward,
-            )
+    return [
+        Attempt(
+            instance_id=issue.instance_id,
+            group=issue.group,
+            kind="gold",
+            attempt=0,
+            prompt=asked.prompt(issue),
+            response=answer,
+            response_tokens=0,
+            finished=True,
+            verdict=verdict,
+            reward=float(verdict.resolved) if verdict.counts else None,
         )
-    return attempts
+        for issue, answer, verdict in zip(issues, answers, verifier.verify_many(jobs), strict=True)
+    ]

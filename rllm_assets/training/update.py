@@ -214,7 +214,7 @@ class Updater:
             logprobs, entropies = self._policy.logprobs(packed, self._temperature)
             loss = self._policy_loss(packed, [s for part in batch for s in part], logprobs, entropies, shape, metrics)
             loss.backward()
-            total += float(loss)
+            total += loss.item()
         metrics.loss += total
         return total
 
@@ -240,12 +240,12 @@ class Updater:
             reference = torch.cat([_known(s.reference_logprobs) for s in samples]).to(device)
             if self._config.kl_estimator != "k1":
                 losses = losses + self._config.kl_coefficient * kl(logprobs, reference, self._config.kl_estimator)
-            metrics.kl_reference += float(kl(detached, reference, "k3").sum())
+            metrics.kl_reference += kl(detached, reference, "k3").sum().item()
         metrics.tokens += len(logprobs)
-        metrics.entropy += float(entropies.sum())
-        metrics.clipped += float(clipped.clipped.sum())
-        metrics.kl_sampler += float(kl(sampler, detached, "k3").sum())
-        metrics.importance += float(importance.sum())
+        metrics.entropy += entropies.sum().item()
+        metrics.clipped += clipped.clipped.sum().item()
+        metrics.kl_sampler += kl(sampler, detached, "k3").sum().item()
+        metrics.importance += importance.sum().item()
         weights = token_weights(self._algorithm.aggregation, packed.lengths, shape, device)
         return (losses * weights).sum()
 
@@ -259,7 +259,7 @@ class Updater:
             returns = torch.cat([_known(s.returns) for s in flat]).to(values.device)
             loss = clipped_value_loss(values, old, returns, self._config.value_clip).sum() / shape.tokens
             loss.backward()
-            total += float(loss)
+            total += loss.item()
         metrics.value_loss += total
         return total
 

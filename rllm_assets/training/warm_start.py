@@ -74,7 +74,7 @@ def warm_start(
             logprobs, _ = policy.logprobs(pack(groups, policy.device), temperature=1.0)
             loss = -logprobs.sum() / tokens
             loss.backward()
-            total += float(loss)
+            total += loss.item()
         nn.utils.clip_grad_norm_(parameters, training.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,76 @@
+"""A benchmark as train and validation files."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from rllm_assets.config import RLLMConfig
+from rllm_assets.data.benchmarks import find_benchmark
+from rllm_assets.data.files import write_text
+from rllm_assets.data.sources import load_issues
+from rllm_assets.data.splits import split_issues
+from rllm_assets.data.training_files import write_training_file
+from rllm_assets.rollouts.first_attempts import gold_attempts
+from rllm_assets.verification import Verifier
+from rllm_assets.verification.validation import validate_issues
+
+
+class Converted(NamedTuple):
+    """Where a converted benchmark lies."""
+
+    result_path: Path
+    train_path: Path
+    val_path: Path
+
+
+class BenchmarkIntegration:
+    """Turns benchmarks into files that `RLLMTrainer` reads."""
+
+    def __init__(
+        self,
+        config: RLLMConfig,
+        output_dir: Path | str = "output",
+        benchmarks_dir: Path | str | None = None,
+        *,
+        allow_unsandboxed: bool = False,
+    ) -> None:
+        """Bind the configuration, of which `splits` matters here, and where to look and to write."""
+        self._config = config
+        self._output = Path(output_dir)
+        self._benchmarks = Path(benchmarks_dir) if benchmarks_dir else None
+        self._allow_unsandboxed = allow_unsandboxed
+
+    async def convert_existing_benchmark(self, benchmark_id: str) -> Converted:
+        """Read, verify and split a benchmark; return the paths of the summary, the training and the validation file.
+
+        Each training issue comes with its historical fix as a verified trajectory.
+
+        Raises:
+            BenchmarkError: for an unknown or unreadable benchmark.
+            SplitError: where it cannot be divided.
+        """
+        return await asyncio.to_thread(self._convert, benchmark_id)
+
+    def _convert(self, benchmark_id: str) -> Converted:
+        benchmark = find_benchmark(benchmark_id, self._benchmarks)
+        issues, rejected = load_issues(benchmark)
+        with Verifier(allow_unsandboxed=self._allow_unsandboxed) as verifier:
+            issues, unverified = validate_issues(issues, verifier)
+            attempts = gold_attempts(issues, benchmark.answer_format, verifier)
+        divided = split_issues(issues, self._config.splits)
+        directory = self._output / benchmark.id
+        paths = Converted(directory / "result.json", directory / "train.jsonl", directory / "val.jsonl")
+        training = {issue.instance_id for issue in divided.train}
+        mine = [attempt for attempt in attempts if attempt.instance_id in training]
+        write_training_file(paths.train_path, divided.train, mine, divided.folds)
+        write_training_file(paths.val_path, divided.val)
+        summary = {
+            "benchmark": benchmark.id,
+            "content_hash": benchmark.content_hash(),
+            "train": len(divided.train),
+            "val": len(divided.val),
+            "rejected": [str(row) for row in (*rejected, *unverified)],
+        }
+        write_text(paths.result_path, json.dumps(summary, indent=2) + "\n")
+        return paths

@@ -1,0 +1,58 @@
+"""Trajectories: sampled from a model, converted from agent runs, loaded from files."""
+
+import asyncio
+from pathlib import Path
+
+from rllm_assets.config import RLLMConfig
+from rllm_assets.data.files import atomic_file
+from rllm_assets.data.issues import Issue
+from rllm_assets.data.training_files import read_training_file
+from rllm_assets.data.trajectories import Attempt, Episode
+
+
+class TrajectoryIntegration:
+    """Makes, converts and loads verified trajectories."""
+
+    def __init__(self, config: RLLMConfig, *, answer_format: str = "function", allow_unsandboxed: bool = False) -> None:
+        """Bind the configuration, of which `model` and `trajectories` matter here."""
+        self._config = config
+        self._answer_format = answer_format
+        self._allow_unsandboxed = allow_unsandboxed
+
+    async def generate(self, issues: list[Issue]) -> list[Attempt]:
+        """Sample `trajectories.rollouts_per_issue` answers of the base model to each issue and verify them."""
+        return await asyncio.to_thread(self._generate, issues)
+
+    def _generate(self, issues: list[Issue]) -> list[Attempt]:
+        from rllm_assets.rollouts.first_attempts import sample_base
+        from rllm_assets.verification import Verifier
+
+        with Verifier(allow_unsandboxed=self._allow_unsandboxed) as verifier:
+            return sample_base(self._config, issues, self._answer_format, verifier, lambda done, total: None)[0]
+
+    async def convert(self, attempts: list[Attempt], path: Path | str) -> Path:
+        """Write attempts as rLLM episodes, one JSON object a line, and return the path."""
+        target = Path(path)
+
+        def write() -> Path:
+            with atomic_file(target) as temporary, temporary.open("w", encoding="utf-8") as file:
+                file.writelines(attempt.to_episode().model_dump_json() + "\n" for attempt in attempts)
+            return target
+
+        return await asyncio.to_thread(write)
+
+    async def load(self, path: Path | str) -> list[Episode]:
+        """Load the episodes of a file that `convert` wrote, or of a train or validation file.
+
+        Raises:
+            FileNotFoundError: where there is no such file.
+            TrainingFileError: where it holds neither.
+        """
+        return await asyncio.to_thread(self._load, Path(path))
+
+    def _load(self, path: Path) -> list[Episode]:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            first = file.readline()
+        if '"termination_reason"' in first:
+            return [Episode.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        return [attempt.to_episode() for attempt in read_training_file(path)[1]]

@@ -1,0 +1,89 @@
+"""Compare an adapter with its untouched base on held-out issues, without Dagster.
+
+python -m rllm_assets.scripts.evaluate_rllm --adapter out/adapter --val-path out/pocket/val.jsonl
+python -m rllm_assets.scripts.evaluate_rllm --adapter out/adapter --benchmark-id pocket
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from rllm_assets.data.benchmarks import find_benchmark
+from rllm_assets.data.files import write_text
+from rllm_assets.data.issues import Issue
+from rllm_assets.scripts.flags import add_config_flags, resolved_config
+from rllm_assets.scripts.showing import report_table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return 0, or 2 after one line on what is wrong with the input."""
+    args = _parser().parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        return _evaluate(args, console)
+    except (ValueError, RuntimeError, OSError) as error:
+        console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="evaluate_rllm", description="Compare an adapter with its base.")
+    parser.add_argument("--adapter", type=Path, required=True, help="directory with adapter_model.safetensors")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--val-path", type=Path, help="held-out issues, JSONL or Parquet")
+    source.add_argument("--benchmark-id", help="a benchmark, of which the held-out split is used")
+    parser.add_argument("--benchmarks-dir", type=Path, help="default: $RLLM_BENCHMARKS or ./benchmarks")
+    parser.add_argument("--answer-format", default="function", help="with --val-path (default: function)")
+    parser.add_argument("--output", type=Path, help="also write the report here, as JSON")
+    parser.add_argument(
+        "--allow-unsandboxed", action="store_true", help="run model-written code without a strong sandbox"
+    )
+    add_config_flags(parser)
+    return parser
+
+
+def _evaluate(args: argparse.Namespace, console: Console) -> int:
+    from rllm_assets.evaluation.compare import compare_with_base
+    from rllm_assets.verification import Verifier
+
+    benchmark = find_benchmark(args.benchmark_id, args.benchmarks_dir) if args.benchmark_id else None
+    resolved = resolved_config(args, benchmark, {})
+    issues = _held_out(args)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with (
+        Verifier(allow_unsandboxed=args.allow_unsandboxed) as verifier,
+        Progress(*columns, console=console) as progress,
+    ):
+        task = progress.add_task("loading the model", total=None)
+        report = compare_with_base(
+            resolved.config,
+            args.adapter,
+            issues,
+            benchmark.answer_format if benchmark else args.answer_format,
+            verifier,
+            args.benchmark_id or args.val_path.stem,
+            lambda name, done, total: progress.update(task, description=name, completed=done, total=total),
+        )
+    Console().print(report_table(report))
+    if args.output:
+        write_text(args.output, report.model_dump_json(indent=2) + "\n")
+    return 0
+
+
+def _held_out(args: argparse.Namespace) -> list[Issue]:
+    from rllm_assets.data.sources import load_issues
+    from rllm_assets.data.splits import split_issues
+    from rllm_assets.data.training_files import read_training_file
+
+    if args.val_path:
+        return read_training_file(args.val_path)[0]
+    benchmark = find_benchmark(args.benchmark_id, args.benchmarks_dir)
+    return split_issues(load_issues(benchmark)[0], benchmark.resolve().config.splits).val
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Training from files, for people without Dagster: `RLLMTrainer`."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rllm_assets.config import Layer, Resolved, RLLMConfig
+from rllm_assets.data.files import atomic_directory, write_text
+from rllm_assets.data.issues import Issue, Rejected
+from rllm_assets.data.splits import TUNING_FOLD, leaks, split_issues
+from rllm_assets.data.training_files import TrainingFileError, read_training_file
+from rllm_assets.data.trajectories import Attempt
+from rllm_assets.evaluation.compare import compare_with_base
+from rllm_assets.evaluation.records import Report
+from rllm_assets.training.records import Metrics, TrainingData, TrainingResult
+from rllm_assets.training.run import train
+from rllm_assets.verification import Verifier
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: the adapter's directory, how it went, the rows that were left out, and how it compares.
+
+    `report` compares the LoRA with its base on the validation file, where one was given.
+    """
+
+    adapter: Path
+    result: TrainingResult
+    rejected: list[Rejected]
+    report: Report | None
+
+
+class RLLMTrainer:
+    """Trains a LoRA on files of issues."""
+
+    def __init__(
+        self,
+        config: RLLMConfig | Resolved,
+        output_dir: Path | str = "output",
+        *,
+        answer_format: str = "function",
+        allow_unsandboxed: bool = False,
+        on_metrics: Callable[[Metrics], None] | None = None,
+    ) -> None:
+        """Bind configuration and output directory; nothing is loaded yet."""
+        self._resolved = config if isinstance(config, Resolved) else Resolved(config, {})
+        self._output = Path(output_dir)
+        self._answer_format = answer_format
+        self._allow_unsandboxed = allow_unsandboxed
+        self._on_metrics = on_metrics
+
+    async def train(self, train_data_path: Path | str, val_data_path: Path | str | None = None) -> Trained:
+        """Train on one file and, where another is given, compare the LoRA with its base on that one.
+
+        Stopping and the choice of the checkpoint use fold 0 of the training file (its column `fold`, or cut by hash), never the
+        validation file, so that the comparison is honest. Writes adapter/, config.yaml (every key with its origin),
+        metrics.jsonl and report.json to the output directory. A killed run goes on when it is called again.
+
+        Raises:
+            FileNotFoundError: for a path that leads nowhere.
+            TrainingFileError: where a file has no usable row.
+            TrainingError: where training cannot start or go on.
+        """
+        return await asyncio.to_thread(
+            self._train, Path(train_data_path), Path(val_data_path) if val_data_path else None
+        )
+
+    def _train(self, train_path: Path, val_path: Path | None) -> Trained:
+        data, rejected = self._read(train_path)
+        val: list[Issue] = []
+        if val_path is not None:
+            val, _, _, more = read_training_file(val_path)
+            rejected += more
+            if found := leaks([*data.train, *data.fold], val):
+                raise TrainingFileError(f"{train_path.name} and {val_path.name} share issues: {found[0]}")
+        work = self._output / "work"
+        with Verifier(allow_unsandboxed=self._allow_unsandboxed) as verifier:
+            result = train(self._resolved.config, data, work, verifier, self._on_metrics)
+            report = self._compare(result.adapter, val, verifier) if val else None
+        write_text(self._output / "config.yaml", self._resolved.to_yaml())
+        write_text(self._output / "metrics.jsonl", (work / "metrics.jsonl").read_text(encoding="utf-8"))
+        if report is not None:
+            write_text(self._output / "report.json", report.model_dump_json(indent=2) + "\n")
+        with atomic_directory(self._output / "adapter") as target:
+            for file in result.adapter.iterdir():
+                (target / file.name).write_bytes(file.read_bytes())
+        return Trained(self._output / "adapter", result, rejected, report)
+
+    def _compare(self, adapter: Path, val: list[Issue], verifier: Verifier) -> Report:
+        return compare_with_base(self._resolved.config, adapter, val, self._answer_format, verifier, self._output.name)
+
+    def _read(self, train_path: Path) -> tuple[TrainingData, list[Rejected]]:
+        issues, attempts, folds, rejected = read_training_file(train_path)
+        if any(fold is not None for fold in folds):
+            marked = list(zip(issues, folds, strict=True))
+            train_issues = [issue for issue, fold in marked if fold != TUNING_FOLD]
+            fold_issues = [issue for issue, fold in marked if fold == TUNING_FOLD]
+        else:
+            divided = split_issues(issues, self._resolved.config.splits)
+            train_issues, fold_issues = divided.train, divided.val
+        return TrainingData(train_issues, fold_issues, _of(train_issues, attempts), self._answer_format), rejected
+
+
+def _of(issues: list[Issue], attempts: list[Attempt]) -> list[Attempt]:
+    known = {issue.instance_id for issue in issues}
+    return [attempt for attempt in attempts if attempt.instance_id in known]
+
+
+def flag_layer(flags: dict[str, object]) -> Layer:
+    """Return the layer of command-line flags that were given."""
+    return Layer("command line", {key: value for key, value in flags.items() if value is not None})

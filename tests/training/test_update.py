@@ -1,0 +1,206 @@
+"""The update: the same gradient however a batch is cut, and the gradient of the formula."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from rllm_assets.config import ModelConfig, TrainingConfig
+from rllm_assets.models.policy import Policy
+from rllm_assets.training.algorithms import algorithm_of
+from rllm_assets.training.batches import TrainingSample, micro_batches
+from rllm_assets.training.collective import Alone
+from rllm_assets.training.update import BadLossError, Optimizers, Updater
+
+PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12], [13]]
+RESPONSES = [[[20, 21, 22, 0], [23, 0], [24, 25, 26, 27, 28, 0]], [[30, 0], [31, 32, 0]], [[40, 41, 42], [43, 0], [44, 0]]]
+REWARDS = [[1.0, 0.0, 0.0], [1.0, 1.0], [0.0, 0.5, 1.0]]
+
+
+class Recorded(torch.optim.SGD):
+    """Keeps the gradient of the last step instead of moving."""
+
+    gradient: torch.Tensor
+
+    def step(self, closure=None):
+        self.gradient = torch.cat([p.grad.flatten().clone() for g in self.param_groups for p in g["params"]])
+
+
+def make_policy(tiny_model, critic=False):
+    policy = Policy(ModelConfig(name=str(tiny_model), dtype="float32", lora_rank=4), critic=critic, seed=1)
+    generator = torch.Generator().manual_seed(2)
+    for parameter in (*policy.policy_parameters(), *policy.critic_parameters()):
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return policy
+
+
+def make_samples(finished=True):
+    generator = torch.Generator().manual_seed(3)
+    return [
+        TrainingSample(
+            group=g,
+            prompt_ids=PROMPTS[g],
+            response_ids=response,
+            sampler_logprobs=-torch.rand(len(response), generator=generator),
+            reward=REWARDS[g][i],
+            finished=finished,
+            advantages=torch.zeros(len(response)),
+        )
+        for g, group in enumerate(RESPONSES)
+        for i, response in enumerate(group)
+    ]
+
+
+def gradient(policy, samples, training, critic=False):
+    algorithm = algorithm_of(training)
+    optimizers = Optimizers(
+        Recorded(policy.policy_parameters(), lr=1.0), Recorded(policy.critic_parameters(), lr=1.0) if critic else None
+    )
+    updater = Updater(policy, algorithm, training, 16, 0.8, optimizers, Alone())
+    metrics = updater.update(samples, seed=0)
+    return (optimizers.critic if critic else optimizers.policy).gradient, metrics
+
+
+def settings(**changes):
+    return TrainingConfig(**({"max_steps": 1, "max_grad_norm": 1e9, "importance_cap": 1e9} | changes))
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "grpo_plus", "dr_grpo", "rloo", "ppo"])
+def test_micro_batching_changes_no_gradient(tiny_model, algorithm):
+    policy = make_policy(tiny_model, critic=algorithm == "ppo")
+    gradients = [
+        gradient(policy, make_samples(), settings(algorithm=algorithm, micro_batch_tokens=tokens))[0]
+        for tokens in (10_000, 20, 8, 1)
+    ]
+    assert gradients[0].abs().max() > 1e-3
+    for other in gradients[1:]:
+        torch.testing.assert_close(other, gradients[0], atol=1e-6, rtol=1e-4)
+
+
+def reference_gradient(policy, tiny_model, tmp_path, advantages, weights, temperature=0.8):
+    """The same loss from PEFT and plain sequences: Σ w · (-A) · exp(lp - lp.detach()) · exp(lp.detach() - μ)."""
+    from peft import PeftModel
+
+    policy.save_adapter(tmp_path)
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    reference = PeftModel.from_pretrained(base, tmp_path, is_trainable=True)
+    total = torch.zeros(())
+    for sample, advantage, weight in zip(make_samples(), advantages, weights, strict=True):
+        ids = torch.tensor([[*sample.prompt_ids, *sample.response_ids]])
+        logits = reference(ids).logits[0, len(sample.prompt_ids) - 1 : -1].float() / temperature
+        logprobs = logits.log_softmax(-1).gather(1, torch.tensor(sample.response_ids)[:, None])[:, 0]
+        importance = (logprobs.detach() - sample.sampler_logprobs).exp()
+        total = total - (weight * advantage * importance * (logprobs - logprobs.detach()).exp()).sum()
+    total.backward()
+    by_name = {n.removeprefix("base_model.model."): p.grad for n, p in reference.named_parameters() if p.requires_grad}
+    flat = [by_name[f"{w.name}.lora_{m}.default.weight"].flatten() for w in policy.lora_weights() for m in "AB"]
+    return torch.cat(flat), total.item()
+
+
+def group_advantages(divide):
+    result = []
+    for rewards in REWARDS:
+        values = torch.tensor(rewards)
+        centred = values - values.mean()
+        result += (centred / (values.std() + 1e-4) if divide else centred).tolist() if values.max() > values.min() else [0.0] * len(rewards)
+    return result
+
+
+LENGTHS = [len(r) for group in RESPONSES for r in group]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "divide", "weights"),
+    [
+        ("grpo", True, [1 / (8 * n) for n in LENGTHS]),
+        ("grpo_plus", True, [1 / sum(LENGTHS)] * 8),
+        ("dr_grpo", False, [1 / (8 * 16)] * 8),
+    ],
+)
+def test_gradient_is_that_of_the_formula(tiny_model, tmp_path, algorithm, divide, weights):
+    policy = make_policy(tiny_model)
+    found, metrics = gradient(policy, make_samples(), settings(algorithm=algorithm))
+    expected, loss = reference_gradient(policy, tiny_model, tmp_path, group_advantages(divide), weights)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert metrics.loss == pytest.approx(loss, abs=1e-5)
+
+
+def test_answers_without_advantage_stay_in_the_normalizer(tiny_model):
+    """The second group's rewards are equal: its tokens add nothing, but token_mean still counts them."""
+    policy = make_policy(tiny_model)
+    _, metrics = gradient(policy, make_samples(), settings(algorithm="grpo_plus"))
+    # Five tokens of the second group, and two of the answer in the middle of the third, whose advantage is zero too.
+    assert metrics.tokens == sum(LENGTHS) - 5 - 2
+    uneven = [s for s in make_samples() if s.group != 1]
+    alone, _ = gradient(policy, uneven, settings(algorithm="grpo_plus"))
+    together, _ = gradient(policy, make_samples(), settings(algorithm="grpo_plus"))
+    torch.testing.assert_close(together * sum(LENGTHS), alone * (sum(LENGTHS) - 5), atol=1e-4, rtol=1e-3)
+
+
+def test_overlong_filtering_is_deepcoders(tiny_model):
+    """Unfinished answers without reward get advantage 0; the statistics of their group stay as they were."""
+    from rllm_assets.training.batches import with_group_advantages
+
+    samples = with_group_advantages(make_samples(finished=False), algorithm_of(settings(algorithm="grpo_plus")), [0.0] * 8)
+    plain = with_group_advantages(make_samples(finished=False), algorithm_of(settings(algorithm="grpo")), [0.0] * 8)
+    for filtered, kept in zip(samples, plain, strict=True):
+        expected = 0.0 if filtered.reward == 0 else float(kept.advantages[0])
+        assert filtered.advantages.tolist() == [expected] * filtered.length
+
+
+def test_kl_to_the_reference_is_added_to_the_loss(tiny_model):
+    policy = make_policy(tiny_model)
+    without, _ = gradient(policy, make_samples(), settings())
+    with_kl, metrics = gradient(policy, make_samples(), settings(kl_coefficient=0.5, kl_estimator="k3"))
+    assert (with_kl - without).abs().max() > 1e-4
+    assert metrics.kl_reference > 0
+    # Now every answer counts, also those whose advantage is zero.
+    assert metrics.tokens == sum(LENGTHS)
+
+
+def test_several_updates_a_batch_clip_the_ratio(tiny_model):
+    policy = make_policy(tiny_model)
+    training = settings(epochs_per_batch=4, learning_rate=0.05, max_grad_norm=1.0)
+    updater = Updater(policy, algorithm_of(training), training, 16, 0.8, Optimizers.for_policy(policy, training), Alone())
+    metrics = updater.update(make_samples(), seed=0)
+    assert len(metrics.grad_norms) == 4
+    assert 0 < metrics.means()["clip_fraction"] < 1
+
+
+def test_the_critic_learns_the_return_and_leaves_the_policy_alone(tiny_model):
+    policy = Policy(ModelConfig(name=str(tiny_model), dtype="float32", lora_rank=4), critic=True)
+    training = settings(algorithm="ppo", critic_learning_rate=0.02, critic_warmup_steps=1, value_clip=10.0)
+    updater = Updater(policy, algorithm_of(training), training, 16, 0.8, Optimizers.for_policy(policy, training), Alone())
+    before = [p.detach().clone() for p in policy.policy_parameters()]
+    losses = [updater.update(make_samples(), seed=0, critic_only=True).value_loss for _ in range(30)]
+    assert losses[-1] < 0.2 * losses[0]
+    for parameter, old in zip(policy.policy_parameters(), before, strict=True):
+        torch.testing.assert_close(parameter, old, atol=0, rtol=0)
+
+
+def test_a_loss_that_is_no_number_is_skipped_and_the_third_stops_the_run(tiny_model):
+    policy = make_policy(tiny_model)
+    training = settings(stop_after_bad_losses=3)
+    updater = Updater(policy, algorithm_of(training), training, 16, 0.8, Optimizers.for_policy(policy, training), Alone())
+    broken = [
+        TrainingSample(s.group, s.prompt_ids, s.response_ids, s.sampler_logprobs * float("nan"), s.reward, True, s.advantages)
+        for s in make_samples()
+    ]
+    before = [p.detach().clone() for p in policy.policy_parameters()]
+    assert updater.update(broken, seed=0).bad_losses == 1
+    assert updater.update(make_samples(), seed=0).bad_losses == 0
+    assert updater.update(broken, seed=0).bad_losses == 1
+    assert updater.update(broken, seed=0).bad_losses == 1
+    with pytest.raises(BadLossError, match="3 times in a row"):
+        updater.update(broken, seed=0)
+    assert all(torch.isfinite(p).all() for p in policy.policy_parameters())
+    assert any(not torch.equal(p, old) for p, old in zip(policy.policy_parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("limit", [1, 8, 12, 20, 1000])
+def test_micro_batches_hold_every_answer_once_within_the_limit(limit):
+    batches = list(micro_batches(make_samples(), limit))
+    flat = [sample.response_ids for batch in batches for part in batch for sample in part]
+    assert sorted(flat) == sorted(r for group in RESPONSES for r in group)
+    for batch in batches:
+        tokens = sum(len(part[0].prompt_ids) + sum(s.length for s in part) for part in batch)
+        assert tokens <= limit or (len(batch) == 1 and len(batch[0]) == 1)
