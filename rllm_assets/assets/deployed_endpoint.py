@@ -15,7 +15,7 @@ from rllm_assets.data.tables import issues_from_table, read_table
 from rllm_assets.resources.artefacts import Artefacts, result
 from rllm_assets.resources.settings import Settings
 from rllm_assets.resources.tracking import MLflow
-from rllm_assets.serving import Servable, ServingError, curl_command, deploy
+from rllm_assets.serving import ChatMessage, Servable, ServingError, curl_command, deploy
 from rllm_assets.tracking.lineage import LineageInput, read_lineage
 
 
@@ -45,7 +45,8 @@ def deployed_endpoint(
     )
     _require_gate(evaluation, checkpoint, partition, resolved.config.evaluation.gate)
     issue = issues_from_table(read_table(val / "issues.parquet"))[0]
-    messages = answer_format(benchmark.answer_format).prompt(issue)
+    prompt = answer_format(benchmark.answer_format).prompt(issue)
+    messages: list[ChatMessage] = [{"role": m["role"], "content": m["content"]} for m in prompt]
     base = find_model(resolved.config.model.name)
     lineage = read_lineage(checkpoint)
     servable = Servable(

@@ -1,6 +1,7 @@
 """Is the LoRA better than the untouched base on issues that nothing before has read?"""
 
 import json
+from pathlib import Path
 
 import dagster as dg
 import pandas as pd
@@ -12,6 +13,7 @@ from rllm_assets.data.files import write_text
 from rllm_assets.data.hashing import content_hash
 from rllm_assets.data.splits import leaks
 from rllm_assets.data.tables import issues_from_table, read_table
+from rllm_assets.evaluation.records import PolicyName
 from rllm_assets.resources.artefacts import Artefacts, result
 from rllm_assets.resources.sandbox import Sandbox
 from rllm_assets.resources.settings import Settings
@@ -36,12 +38,9 @@ def evaluation_metrics(
 
     One row an issue and policy. All policies get the same prompts and seeds.
     """
-    from rllm_assets.data.answers import answer_format
     from rllm_assets.evaluation import plots
     from rllm_assets.evaluation.compare import EvaluationError, evaluate, gate, report
     from rllm_assets.models.found import find_model
-    from rllm_assets.rewards import Scorer
-    from rllm_assets.rollouts import Judge
 
     partition = context.partition_key
     benchmark = settings.benchmark(partition)
@@ -51,21 +50,22 @@ def evaluation_metrics(
         artefacts.existing(name, partition) for name in ("lora_checkpoint", "val_split", "train_split")
     )
     held_out = issues_from_table(read_table(val / "issues.parquet"))
-    adapters = {"base": None, "lora": checkpoint / "adapter"}
+    adapters: dict[PolicyName, Path | None] = {"base": None, "lora": checkpoint / "adapter"}
     if (checkpoint / "warm_start").is_dir():
-        adapters |= {"warm_start": checkpoint / "warm_start"}
+        adapters["warm_start"] = checkpoint / "warm_start"
 
-    with mlflow_runs.run(context, "evaluation_metrics", resolved) as run, sandbox.verifier(config) as verifier:
-        judge = Judge(answer_format(benchmark.answer_format), verifier, Scorer(config.rewards, for_training=False))
+    with mlflow_runs.run(context, "evaluation_metrics", resolved) as run:
         try:
-            results = evaluate(
-                config,
-                held_out,
-                judge,
-                adapters,
-                lambda name, done, total: log_progress(context, policy=name, answers=done, of=total),
-            )
-            measured = report(partition, results, config.evaluation, verifier.grade)
+            with sandbox.refusing():
+                results = evaluate(
+                    config,
+                    held_out,
+                    benchmark.answer_format,
+                    adapters,
+                    lambda done, total: log_progress(context, answers=done, of=total),
+                    allow_unsandboxed=sandbox.allow_unsandboxed,
+                )
+            measured = report(partition, results, config.evaluation)
         except EvaluationError as error:
             raise refuse(f"{partition}: {error}") from None
         decision = gate(
@@ -114,7 +114,7 @@ def evaluation_metrics(
             "gate": "passed" if decision.passed else "not passed: " + "; ".join(decision.reasons),
             "held_out_issues": measured.issues,
             "held_out_groups": measured.groups,
-            "scores": dg.MetadataValue.md(table.to_markdown()),
+            "scores": dg.MetadataValue.md(str(table.to_markdown())),
             "pass_at_1": picture(plots.pass_at_1_bars(measured), "pass@1"),
             "groups": picture(plots.group_slopes(results), "groups"),
             "mlflow_run": mlflow_run_id or "",

@@ -42,12 +42,11 @@ def historical_issues(
     the others go on.
     """
     benchmark = settings.benchmark(context.partition_key)
-    config = settings.resolve(context.partition_key).config
     try:
         issues, rejected = load_issues(benchmark)
     except BenchmarkError as error:
         raise refuse(str(error)) from None
-    with sandbox.verifier(config) as verifier:
+    with sandbox.verifier() as verifier:
         issues, unverified = validate_issues(issues, verifier)
         grade = verifier.grade
     rejected += unverified

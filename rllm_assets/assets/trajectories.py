@@ -49,13 +49,13 @@ def trajectories(
     resolved = settings.resolve(context.partition_key)
     source = artefacts.existing("historical_issues", benchmark.id)
     issues = issues_from_table(read_table(source / "issues.parquet"))
-    with sandbox.verifier(resolved.config) as verifier:
+    with sandbox.refusing():
         attempts, model_hash = sample_base(
             resolved.config,
             issues,
             benchmark.answer_format,
-            verifier,
-            lambda done, total: log_progress(context, answers=done, of=total),
+            lambda done, total: log_progress(context, issues=done, of=total),
+            allow_unsandboxed=sandbox.allow_unsandboxed,
         )
 
     table = attempts_to_table(attempts)

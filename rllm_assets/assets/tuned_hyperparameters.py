@@ -81,7 +81,7 @@ def tuned_hyperparameters(
             "kept_default": tuned.kept_default,
             "reason": tuned.reason,
             "overrides": dg.MetadataValue.json(tuned.overrides),
-            "trials": dg.MetadataValue.md(pd.DataFrame(rows).to_markdown(index=False) if rows else "none"),
+            "trials": dg.MetadataValue.md(str(pd.DataFrame(rows).to_markdown(index=False)) if rows else "none"),
             "mlflow_run": mlflow_run_id or "",
             **(
                 {

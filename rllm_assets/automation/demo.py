@@ -71,9 +71,8 @@ def _demo(args: argparse.Namespace, console: Console) -> int:
     console.print(f"[bold]{benchmark.id}[/]: {benchmark.description}", highlight=False)
     minutes = sum(BUDGET.values()) / 60
     console.print(f"DAGSTER_HOME {home}; budget {minutes:.0f} minutes on two cores", highlight=False, soft_wrap=True)
-    with dg.DagsterInstance.get() as instance:
-        with console.status("looking at the base model (converted on first use)"):
-            register(instance, [benchmark])
+    with dg.DagsterInstance.get() as instance, console.status("looking at the base model (converted on first use)"):
+        register(instance, [benchmark])
     began = time.monotonic()
     seconds = _materialize(args, home / "demo.log", console)
     _show(args.benchmark, seconds, time.monotonic() - began, home, console)
@@ -90,10 +89,17 @@ def _materialize(args: argparse.Namespace, log: Path, console: Console) -> dict[
     seconds: dict[str, float] = {}
     started: dict[str, float] = {}
     failed: list[str] = []
-    columns = (SpinnerColumn(), TextColumn("{task.description:<22}"), TimeElapsedColumn(), TextColumn("{task.fields[status]}"))
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<22}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[status]}"),
+    )
     with Progress(*columns, console=console) as progress, log.open("w", encoding="utf-8") as file:
         tasks = {name: progress.add_task(name, start=False, total=1, status="", visible=False) for name in BUDGET}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
         assert process.stdout is not None
         for line in process.stdout:
             file.write(line)
@@ -154,7 +160,9 @@ def _show(benchmark_id: str, seconds: Mapping[str, float], total: float, home: P
         ("Lineage", f"{python / 'python'} -m rllm_assets.scripts.lineage {deployed}"),
     ):
         console.print(f"[bold]{title:9}[/] {text}", highlight=False, soft_wrap=True)
-    console.print("\n" + (deployed / "curl.sh").read_text(encoding="utf-8"), highlight=False, soft_wrap=True, markup=False)
+    console.print(
+        "\n" + (deployed / "curl.sh").read_text(encoding="utf-8"), highlight=False, soft_wrap=True, markup=False
+    )
 
 
 if __name__ == "__main__":

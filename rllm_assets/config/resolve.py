@@ -111,8 +111,8 @@ _IDLE_RULES: Sequence[IdleRule] = (
     (("evaluation.alpha",), lambda c: c.evaluation.gate != "beats_base", "while evaluation.gate is not beats_base"),
     (
         ("distributed.ray_address", "distributed.cpus_per_worker", "distributed.gpus_per_worker"),
-        lambda c: c.distributed.compute == "local" and c.distributed.num_workers == 1,
-        "while distributed.compute is local and distributed.num_workers is 1",
+        lambda c: c.distributed.compute == "local",
+        "while distributed.compute is local",
     ),
     (("serving.port",), lambda c: c.serving.target == "kserve", "while serving.target is kserve"),
     (
@@ -176,6 +176,8 @@ def _check_known(key: str, origin: str) -> None:
     known = known_keys()
     if key in known:
         return
+    if key in RLLMConfig.model_fields:
+        raise ConfigError(f"{origin}: {key}: a mapping of config keys is expected")
     name = key.rsplit(".", 1)[-1]
     close = difflib.get_close_matches(key, known, n=1) or [k for k in known if k.endswith("." + name)][:1]
     hint = f"did you mean {close[0]}?" if close else "known parts are " + ", ".join(RLLMConfig.model_fields)

@@ -73,7 +73,7 @@ class TrainingConfig(_Part):
     )
     epochs_per_batch: PositiveInt = Field(default=1, description="Passes over each step's batch.")
     micro_batch_tokens: PositiveInt = Field(
-        default=4096, description="Tokens at once in a forward pass; changes memory, not results."
+        default=2048, description="Tokens at once in a forward pass; changes memory, not results."
     )
     learning_rate: float = Field(default=1e-4, gt=0, description="Peak learning rate of the LoRA.")
     schedule: Literal["constant", "linear", "cosine"] = Field(
@@ -154,7 +154,10 @@ class DistributedConfig(_Part):
     ray_address: str | None = Field(
         default=None, description="A running Ray cluster; unset starts one on this machine."
     )
-    num_workers: PositiveInt = Field(default=1, description="Data-parallel training workers.")
+    num_workers: PositiveInt = Field(
+        default=1,
+        description="Processes that sample and train side by side, here or on Ray; results do not depend on it.",
+    )
     cpus_per_worker: PositiveInt = Field(default=1, description="CPUs that each worker asks Ray for.")
     gpus_per_worker: float = Field(default=0.0, ge=0, description="GPUs that each worker asks Ray for.")
 

@@ -38,7 +38,10 @@ FUNCTION_PROMPT = """\
 {code}
 ```
 
-Fix the bug. Answer with the whole corrected function in one Python code block."""
+Rewrite the whole function with the bug fixed, in a ```python block."""
+
+# Measured on `pocket` with SmolLM2-135M: shorter than the model's own system prompt, and a third more issues resolved.
+SYSTEM_PROMPT = "You fix bugs in Python code."
 
 
 def _function_task(issue: Issue) -> FunctionTask:
@@ -51,7 +54,10 @@ def _function_task(issue: Issue) -> FunctionTask:
 
 def _function_prompt(issue: Issue) -> list[Message]:
     code = _function_task(issue).buggy_code.strip("\n")
-    return [{"role": "user", "content": FUNCTION_PROMPT.format(report=issue.problem_statement.strip(), code=code)}]
+    return [
+        {"role": "system", "content": SYSTEM_PROMPT},
+        {"role": "user", "content": FUNCTION_PROMPT.format(report=issue.problem_statement.strip(), code=code)},
+    ]
 
 
 def _function_gold(issue: Issue) -> str:

@@ -1,9 +1,10 @@
 """Evaluating a LoRA and its base on the same held-out issues, prompts and seeds."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
+from rllm_assets.compute.processes import run_processes
 from rllm_assets.config import EvaluationConfig, RLLMConfig
 from rllm_assets.data.answers import answer_format
 from rllm_assets.data.issues import Issue
@@ -12,16 +13,8 @@ from rllm_assets.evaluation.statistics import bootstrap, compare, mcnemar, pass_
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.sampler import Sampler
 from rllm_assets.rewards import Scorer
-from rllm_assets.rollouts import Judge, Rollout, Verifier, collect
-
-
-class GradedVerifier(Verifier, Protocol):
-    """A verifier that says how strong its sandbox is."""
-
-    @property
-    def grade(self) -> str:
-        """strong, gvisor, weak or none."""
-        ...
+from rllm_assets.rollouts import Judge, Rollout, collect
+from rllm_assets.verification import Verifier
 
 
 class EvaluationError(RuntimeError):
@@ -43,18 +36,21 @@ def spread(issues: Sequence[Issue], limit: int | None) -> list[Issue]:
 def evaluate(
     config: RLLMConfig,
     issues: Sequence[Issue],
-    judge: Judge,
+    format_name: str,
     adapters: Mapping[PolicyName, Path | None],
-    progress: Callable[[PolicyName, int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    allow_unsandboxed: bool = False,
 ) -> list[IssueResult]:
     """Sample and judge answers of each policy to each issue.
 
     Args:
-        config: model, sampling and seeds.
+        config: model, sampling, seeds and the number of workers.
         issues: held-out issues.
-        judge: answer format, verifier and scorer.
+        format_name: the answer format.
         adapters: the adapter of each policy; None is the untouched base.
-        progress: called with the policy, the answers so far and the answers in all.
+        progress: called with the answers so far and the answers in all.
+        allow_unsandboxed: judge without a strong sandbox.
 
     Raises:
         EvaluationError: where there are no issues.
@@ -62,57 +58,71 @@ def evaluate(
     chosen = spread(issues, config.evaluation.max_issues)
     if not chosen:
         raise EvaluationError("there are no held-out issues to evaluate on: raise splits.val_fraction or add issues")
-    policy = Policy(config.model)
-    sampler = Sampler(policy)
-    results: list[IssueResult] = []
-    for name, adapter in adapters.items():
-        if adapter is None:
-            sampler.use_base()
-        else:
-            policy.load_adapter(adapter)
-            sampler.refresh()
-        results += _evaluate_policy(name, sampler, policy, config, chosen, judge, progress)
-    return results
-
-
-def _evaluate_policy(
-    name: PolicyName,
-    sampler: Sampler,
-    policy: Policy,
-    config: RLLMConfig,
-    issues: Sequence[Issue],
-    judge: Judge,
-    progress: Callable[[PolicyName, int, int], None] | None,
-) -> list[IssueResult]:
-    settings = config.evaluation
-    total, done = len(issues) * (settings.samples + settings.greedy), 0
+    total, done = len(chosen) * len(adapters) * (config.evaluation.samples + config.evaluation.greedy), 0
 
     def advance(count: int) -> None:
         nonlocal done
         done += count
         if progress is not None:
-            progress(name, done, total)
+            progress(done, total)
 
-    def ask(samples: int, temperature: float) -> list[list[Rollout]]:
-        return collect(
-            sampler,
-            policy.tokenizer,
-            judge,
-            issues,
-            samples=samples,
-            temperature=temperature,
-            max_prompt_tokens=config.model.max_prompt_tokens,
-            max_response_tokens=config.model.max_response_tokens,
-            seeds=[settings.seed * 1_000_000 + index for index in range(len(issues))],
-            progress=advance,
-        )
-
-    sampled = ask(settings.samples, settings.temperature)
-    greedy = ask(1, 0.0) if settings.greedy else None
-    return [
-        _issue_result(name, issue, answers, greedy[index][0] if greedy else None)
-        for index, (issue, answers) in enumerate(zip(issues, sampled, strict=True))
+    size = min(config.distributed.num_workers, len(chosen))
+    # The seed belongs to the issue: an answer is the same however many workers share the work.
+    seeded = [(issue, config.evaluation.seed * 1_000_000 + index) for index, issue in enumerate(chosen)]
+    shares = [
+        _Share(config, seeded[rank::size], format_name, adapters, allow_unsandboxed, size) for rank in range(size)
     ]
+    results = [result for part in run_processes(_evaluate_share, shares, advance) for result in part]
+    order = {name: index for index, name in enumerate(adapters)}
+    return sorted(results, key=lambda r: (order[r.policy], r.instance_id))
+
+
+@dataclass(frozen=True)
+class _Share:
+    config: RLLMConfig
+    issues: Sequence[tuple[Issue, int]]
+    format_name: str
+    adapters: Mapping[PolicyName, Path | None]
+    allow_unsandboxed: bool
+    workers: int
+
+
+def _evaluate_share(share: _Share, send: Callable[[int], None]) -> list[IssueResult]:
+    config, settings = share.config, share.config.evaluation
+    issues, seeds = [issue for issue, _ in share.issues], [seed for _, seed in share.issues]
+    policy = Policy(config.model)
+    sampler = Sampler(policy)
+    results: list[IssueResult] = []
+    with Verifier(workers=None if share.workers == 1 else 1, allow_unsandboxed=share.allow_unsandboxed) as verifier:
+        judge = Judge(answer_format(share.format_name), verifier, Scorer(config.rewards, for_training=False))
+
+        def ask(samples: int, temperature: float) -> list[list[Rollout]]:
+            return collect(
+                sampler,
+                policy.tokenizer,
+                judge,
+                issues,
+                samples=samples,
+                temperature=temperature,
+                max_prompt_tokens=config.model.max_prompt_tokens,
+                max_response_tokens=config.model.max_response_tokens,
+                seeds=seeds,
+                progress=send,
+            )
+
+        for name, adapter in share.adapters.items():
+            if adapter is None:
+                sampler.use_base()
+            else:
+                policy.load_adapter(adapter)
+                sampler.refresh()
+            sampled = ask(settings.samples, settings.temperature)
+            greedy = ask(1, 0.0) if settings.greedy else [None] * len(issues)
+            results += [
+                _issue_result(name, issue, answers, one[0] if one else None)
+                for issue, answers, one in zip(issues, sampled, greedy, strict=True)
+            ]
+    return results
 
 
 def _issue_result(name: PolicyName, issue: Issue, answers: Sequence[Rollout], greedy: Rollout | None) -> IssueResult:
@@ -127,32 +137,17 @@ def _issue_result(name: PolicyName, issue: Issue, answers: Sequence[Rollout], gr
         format_valid=sum(rollout.candidate is not None for rollout in answers),
         no_verdict=len(answers) - len(counted),
         in_process=any(rollout.verdict.in_process for rollout in answers),
+        sandbox_grade=answers[0].verdict.sandbox_grade,
         tokens=sum(len(rollout.sample.token_ids) for rollout in answers),
         greedy_resolved=None if greedy is None else greedy.verdict.resolved,
         answer=(greedy or answers[0]).sample.text,
     )
 
 
-def compare_with_base(
-    config: RLLMConfig,
-    adapter: Path,
-    issues: Sequence[Issue],
-    format_name: str,
-    verifier: GradedVerifier,
-    name: str,
-    progress: Callable[[PolicyName, int, int], None] | None = None,
-) -> Report:
-    """Return the report of one adapter and its untouched base on some issues; raises as `evaluate` and `report` do."""
-    judge = Judge(answer_format(format_name), verifier, Scorer(config.rewards, for_training=False))
-    results = evaluate(config, issues, judge, {"base": None, "lora": adapter}, progress)
-    return report(name, results, config.evaluation, verifier.grade)
-
-
 def report(
     benchmark: str,
     results: Sequence[IssueResult],
     settings: EvaluationConfig,
-    sandbox_grade: str,
 ) -> Report:
     """Turn the results into scores and differences.
 
@@ -178,7 +173,7 @@ def report(
         scores={name: _scores(rows, settings) for name, rows in by_policy.items()},
         lora_over_base=_difference(base, lora, settings),
         lora_over_warm_start=None if warm is None else _difference(warm, lora, settings),
-        sandbox_grade=sandbox_grade,
+        sandbox_grade=results[0].sandbox_grade,
         in_process_share=sum(r.in_process for r in results) / len(results),
     )
 

@@ -25,6 +25,7 @@ class IssueResult(_Record):
     in_process: bool = Field(
         default=False, description="Whether a verdict was given by tests that a candidate could forge."
     )
+    sandbox_grade: str = Field(default="none", description="How strong the sandbox was.")
     tokens: int = Field(description="Tokens of all answers.")
     greedy_resolved: bool | None = Field(default=None, description="Whether the greedy answer resolves it.")
     answer: str = Field(default="", description="The greedy answer, or the first sample.")

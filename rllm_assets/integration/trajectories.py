@@ -25,10 +25,8 @@ class TrajectoryIntegration:
 
     def _generate(self, issues: list[Issue]) -> list[Attempt]:
         from rllm_assets.rollouts.first_attempts import sample_base
-        from rllm_assets.verification import Verifier
 
-        with Verifier(allow_unsandboxed=self._allow_unsandboxed) as verifier:
-            return sample_base(self._config, issues, self._answer_format, verifier, lambda done, total: None)[0]
+        return sample_base(self._config, issues, self._answer_format, allow_unsandboxed=self._allow_unsandboxed)[0]
 
     async def convert(self, attempts: list[Attempt], path: Path | str) -> Path:
         """Write attempts as rLLM episodes, one JSON object a line, and return the path."""

@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rllm_assets.data.files import atomic_directory
 from rllm_assets.data.hashing import file_hash
@@ -77,7 +78,7 @@ def _convert(gguf: Path, target: Path) -> None:
 
     quantized = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     # transformers refuses to save a model that came from GGUF; a fresh one with the same weights is an ordinary model.
-    config = quantized.config
+    config: Any = quantized.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     model = LlamaForCausalLM(config)

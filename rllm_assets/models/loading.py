@@ -40,7 +40,8 @@ def load_model(base: BaseModel, dtype: torch.dtype, device: torch.device) -> Pre
         raise ModelError(
             f"{base.name} does not load from {base.directory}: {' '.join(str(error).split())[:400]}"
         ) from None
-    model.requires_grad_(False).eval().to(device)
+    model.requires_grad_(False).eval()
+    nn.Module.to(model, device)
     _check_packed_attention(model, base.name)
     return model
 

@@ -4,13 +4,14 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rllm_assets.config import ModelConfig
 from rllm_assets.models.embedded import ModelError
@@ -65,7 +66,7 @@ class Policy:
             weights.lora_a.requires_grad_(True)
             weights.lora_b.requires_grad_(True)
         fuse_lora_layers(self._peft)
-        self._model = self._peft.get_base_model()
+        self._model = cast(PreTrainedModel, self._peft.get_base_model())
         self._peft.eval()
 
     def _lora_config(self) -> LoraConfig:
@@ -83,7 +84,7 @@ class Policy:
         """Every token that ends a response."""
         ids = self._model.generation_config.eos_token_id if self._model.generation_config else None
         listed = ids if isinstance(ids, list) else [ids]
-        return frozenset(i for i in (*listed, self.tokenizer.eos_token_id) if i is not None)
+        return frozenset(i for i in (*listed, self.tokenizer.eos_token_id) if isinstance(i, int))
 
     @property
     def context_length(self) -> int:

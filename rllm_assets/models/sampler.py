@@ -161,7 +161,7 @@ class _Wave:
     def _is_complete(self, row: int, token: int) -> bool:
         if self._stop is None or token not in self._sampler._has_backtick:
             return False
-        return self._stop(self._sampler._tokenizer.decode(self._tokens[row]))
+        return self._stop(str(self._sampler._tokenizer.decode(self._tokens[row])))
 
     def _collect(self) -> list[list[Sample]]:
         texts = self._sampler._tokenizer.batch_decode(self._tokens, skip_special_tokens=True)

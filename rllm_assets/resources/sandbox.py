@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from rllm_assets.config import RLLMConfig
-
 if TYPE_CHECKING:
     from rllm_assets.verification import Verifier
 
@@ -22,18 +20,19 @@ class Sandbox(dg.ConfigurableResource):
     )
 
     @contextlib.contextmanager
-    def verifier(self, config: RLLMConfig) -> Iterator["Verifier"]:
-        """Open a verifier where the configuration says: on this machine, or on Ray.
-
-        Raises:
-            dagster.Failure: where there is no strong sandbox; not retried.
-        """
-        from rllm_assets.sandbox.grades import SandboxUnavailableError
+    def verifier(self) -> Iterator["Verifier"]:
+        """Open a verifier; fails as `refusing`."""
         from rllm_assets.verification import Verifier
 
+        with self.refusing(), Verifier(allow_unsandboxed=self.allow_unsandboxed) as verifier:
+            yield verifier
+
+    @contextlib.contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Turn a machine's want of a strong sandbox into a failure that Dagster does not retry."""
+        from rllm_assets.sandbox import SandboxUnavailableError
+
         try:
-            verifier = Verifier(allow_unsandboxed=self.allow_unsandboxed)
+            yield
         except SandboxUnavailableError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
-        with verifier:
-            yield verifier

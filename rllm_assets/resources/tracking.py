@@ -53,8 +53,9 @@ def job_mlflow(context: dg.InitResourceContext) -> Iterator[Any]:
 
     handle = MLflow()
     config = {"experiment_name": handle.experiment, "mlflow_tracking_uri": handle.uri, "env": {}, "extra_tags": {}}
-    resource_function = mlflow_tracking.resource_fn
-    yield from resource_function(context.replace_config(config))
+    # Typed as a function without arguments, which it never is for a resource with configuration.
+    open_run: Any = mlflow_tracking.resource_fn
+    yield from open_run(context.replace_config(config))
 
 
 def _end_job_run(context: dg.HookContext, events: list[dg.DagsterEvent]) -> dg.HookExecutionResult:

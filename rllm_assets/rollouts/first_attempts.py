@@ -1,7 +1,9 @@
 """The trajectories that training starts from: historical fixes as answers, and rollouts of the untouched base."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from rllm_assets.compute.processes import run_processes
 from rllm_assets.config import RLLMConfig
 from rllm_assets.data.answers import AnswerFormat, answer_format
 from rllm_assets.data.issues import FunctionTask, Issue
@@ -9,7 +11,9 @@ from rllm_assets.data.trajectories import Attempt
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.sampler import Sampler
 from rllm_assets.rewards import Scorer
-from rllm_assets.rollouts.collect import Judge, PromptTooLongError, Verifier, collect, prompt_tokens, to_attempt
+from rllm_assets.rollouts.collect import Judge, PromptTooLongError, collect, prompt_tokens, to_attempt
+from rllm_assets.rollouts.collect import Verifier as Judging
+from rllm_assets.verification import Verifier
 
 # Issues at a time: enough to fill the sampler's batch, few enough to show progress.
 CHUNK = 64
@@ -19,47 +23,79 @@ def sample_base(
     config: RLLMConfig,
     issues: Sequence[Issue],
     format_name: str,
-    verifier: Verifier,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    allow_unsandboxed: bool = False,
 ) -> tuple[list[Attempt], str]:
     """Return the attempts at each issue, the gold one first, and the base model's hash.
 
     An issue whose prompt is too long for the configured model has its gold attempt alone.
     """
-    asked = answer_format(format_name)
+    total, done = len(issues), 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, total)
+
+    size = min(config.distributed.num_workers, len(issues))
+    shares = [_Share(config, issues[rank::size], format_name, allow_unsandboxed, size) for rank in range(size)]
+    parts = run_processes(_sample_share, shares, advance)
+    by_issue = {attempts[0].instance_id: attempts for part, _ in parts for attempts in part}
+    return [attempt for issue in issues for attempt in by_issue[issue.instance_id]], parts[0][1]
+
+
+@dataclass(frozen=True)
+class _Share:
+    config: RLLMConfig
+    issues: Sequence[Issue]
+    format_name: str
+    allow_unsandboxed: bool
+    workers: int
+
+
+def _sample_share(share: _Share, send: Callable[[int], None]) -> tuple[list[list[Attempt]], str]:
+    config, asked = share.config, answer_format(share.format_name)
     policy = Policy(config.model)
-    judge = Judge(asked, verifier, Scorer(config.rewards, for_training=False))
-    gold = [
-        attempt.model_copy(
-            update={"response_tokens": len(policy.tokenizer.encode(attempt.response, add_special_tokens=False))}
-        )
-        for attempt in gold_attempts(issues, format_name, verifier)
-    ]
-    fitting = [issue for issue in issues if _fits(policy, asked, issue, config.model.max_prompt_tokens)]
     samples = config.trajectories.rollouts_per_issue
-    rollouts: dict[str, list[Attempt]] = {}
-    sampler = Sampler(policy) if samples and fitting else None
-    for start in range(0, len(fitting) if sampler else 0, CHUNK):
-        assert sampler is not None
-        chunk = fitting[start : start + CHUNK]
-        groups = collect(
-            sampler,
-            policy.tokenizer,
-            judge,
-            chunk,
-            samples=samples,
-            temperature=config.trajectories.temperature,
-            max_prompt_tokens=config.model.max_prompt_tokens,
-            max_response_tokens=config.model.max_response_tokens,
-            seeds=[int(issue.content_hash[:12], 16) + config.training.seed for issue in chunk],
-        )
-        for issue, group in zip(chunk, groups, strict=True):
-            rollouts[issue.instance_id] = [
-                to_attempt(rollout, asked, number, policy.base.content_hash) for number, rollout in enumerate(group)
-            ]
-        progress((start + len(chunk)) * samples, len(fitting) * samples)
-    attempts = [a for issue, g in zip(issues, gold, strict=True) for a in (g, *rollouts.get(issue.instance_id, ()))]
+    sampler = Sampler(policy) if samples else None
+    attempts: list[list[Attempt]] = []
+    with Verifier(workers=None if share.workers == 1 else 1, allow_unsandboxed=share.allow_unsandboxed) as verifier:
+        judge = Judge(asked, verifier, Scorer(config.rewards, for_training=False))
+        for start in range(0, len(share.issues), CHUNK):
+            chunk = share.issues[start : start + CHUNK]
+            rollouts = _rollouts(config, policy, sampler, judge, chunk) if sampler else {}
+            for gold in gold_attempts(chunk, share.format_name, verifier):
+                tokens = len(policy.tokenizer.encode(gold.response, add_special_tokens=False))
+                known = gold.model_copy(update={"response_tokens": tokens})
+                attempts.append([known, *rollouts.get(gold.instance_id, ())])
+            send(len(chunk))
     return attempts, policy.base.content_hash
+
+
+def _rollouts(
+    config: RLLMConfig, policy: Policy, sampler: Sampler, judge: Judge, issues: Sequence[Issue]
+) -> dict[str, list[Attempt]]:
+    asked = judge.answer_format
+    fitting = [issue for issue in issues if _fits(policy, asked, issue, config.model.max_prompt_tokens)]
+    if not fitting:
+        return {}
+    groups = collect(
+        sampler,
+        policy.tokenizer,
+        judge,
+        fitting,
+        samples=config.trajectories.rollouts_per_issue,
+        temperature=config.trajectories.temperature,
+        max_prompt_tokens=config.model.max_prompt_tokens,
+        max_response_tokens=config.model.max_response_tokens,
+        seeds=[int(issue.content_hash[:12], 16) + config.training.seed for issue in fitting],
+    )
+    return {
+        issue.instance_id: [to_attempt(r, asked, number, policy.base.content_hash) for number, r in enumerate(group)]
+        for issue, group in zip(fitting, groups, strict=True)
+    }
 
 
 def _fits(policy: Policy, asked: AnswerFormat, issue: Issue, limit: int) -> bool:
@@ -70,7 +106,7 @@ def _fits(policy: Policy, asked: AnswerFormat, issue: Issue, limit: int) -> bool
     return True
 
 
-def gold_attempts(issues: Sequence[Issue], format_name: str, verifier: Verifier) -> list[Attempt]:
+def gold_attempts(issues: Sequence[Issue], format_name: str, verifier: Judging) -> list[Attempt]:
     """Return the historical fix of each issue, written as an answer and verified; its length in tokens is not known yet."""
     asked = answer_format(format_name)
     answers = [asked.gold(issue) for issue in issues]

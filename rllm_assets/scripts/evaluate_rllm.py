@@ -47,30 +47,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _evaluate(args: argparse.Namespace, console: Console) -> int:
-    from rllm_assets.evaluation.compare import compare_with_base
-    from rllm_assets.verification import Verifier
+    from rllm_assets.evaluation.compare import evaluate, report
 
     benchmark = find_benchmark(args.benchmark_id, args.benchmarks_dir) if args.benchmark_id else None
-    resolved = resolved_config(args, benchmark, {})
-    issues = _held_out(args)
+    config = resolved_config(args, benchmark, {}).config
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with (
-        Verifier(allow_unsandboxed=args.allow_unsandboxed) as verifier,
-        Progress(*columns, console=console) as progress,
-    ):
-        task = progress.add_task("loading the model", total=None)
-        report = compare_with_base(
-            resolved.config,
-            args.adapter,
-            issues,
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("answers", total=None)
+        results = evaluate(
+            config,
+            _held_out(args),
             benchmark.answer_format if benchmark else args.answer_format,
-            verifier,
-            args.benchmark_id or args.val_path.stem,
-            lambda name, done, total: progress.update(task, description=name, completed=done, total=total),
+            {"base": None, "lora": args.adapter},
+            lambda done, total: progress.update(task, completed=done, total=total),
+            allow_unsandboxed=args.allow_unsandboxed,
         )
-    Console().print(report_table(report))
+    measured = report(args.benchmark_id or args.val_path.stem, results, config.evaluation)
+    Console().print(report_table(measured))
     if args.output:
-        write_text(args.output, report.model_dump_json(indent=2) + "\n")
+        write_text(args.output, measured.model_dump_json(indent=2) + "\n")
     return 0
 
 

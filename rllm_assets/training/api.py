@@ -11,11 +11,10 @@ from rllm_assets.data.issues import Issue, Rejected
 from rllm_assets.data.splits import TUNING_FOLD, leaks, split_issues
 from rllm_assets.data.training_files import TrainingFileError, read_training_file
 from rllm_assets.data.trajectories import Attempt
-from rllm_assets.evaluation.compare import compare_with_base
+from rllm_assets.evaluation.compare import evaluate, report
 from rllm_assets.evaluation.records import Report
 from rllm_assets.training.records import Metrics, TrainingData, TrainingResult
 from rllm_assets.training.run import train
-from rllm_assets.verification import Verifier
 
 
 @dataclass(frozen=True)
@@ -75,20 +74,27 @@ class RLLMTrainer:
             if found := leaks([*data.train, *data.fold], val):
                 raise TrainingFileError(f"{train_path.name} and {val_path.name} share issues: {found[0]}")
         work = self._output / "work"
-        with Verifier(allow_unsandboxed=self._allow_unsandboxed) as verifier:
-            result = train(self._resolved.config, data, work, verifier, self._on_metrics)
-            report = self._compare(result.adapter, val, verifier) if val else None
+        unsandboxed = self._allow_unsandboxed
+        result = train(self._resolved.config, data, work, self._on_metrics, allow_unsandboxed=unsandboxed)
+        comparison = self._compare(result.adapter, val) if val else None
         write_text(self._output / "config.yaml", self._resolved.to_yaml())
         write_text(self._output / "metrics.jsonl", (work / "metrics.jsonl").read_text(encoding="utf-8"))
-        if report is not None:
-            write_text(self._output / "report.json", report.model_dump_json(indent=2) + "\n")
+        if comparison is not None:
+            write_text(self._output / "report.json", comparison.model_dump_json(indent=2) + "\n")
         with atomic_directory(self._output / "adapter") as target:
             for file in result.adapter.iterdir():
                 (target / file.name).write_bytes(file.read_bytes())
-        return Trained(self._output / "adapter", result, rejected, report)
+        return Trained(self._output / "adapter", result, rejected, comparison)
 
-    def _compare(self, adapter: Path, val: list[Issue], verifier: Verifier) -> Report:
-        return compare_with_base(self._resolved.config, adapter, val, self._answer_format, verifier, self._output.name)
+    def _compare(self, adapter: Path, val: list[Issue]) -> Report:
+        results = evaluate(
+            self._resolved.config,
+            val,
+            self._answer_format,
+            {"base": None, "lora": adapter},
+            allow_unsandboxed=self._allow_unsandboxed,
+        )
+        return report(self._output.name, results, self._resolved.config.evaluation)
 
     def _read(self, train_path: Path) -> tuple[TrainingData, list[Rejected]]:
         issues, attempts, folds, rejected = read_training_file(train_path)

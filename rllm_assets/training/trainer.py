@@ -22,6 +22,7 @@ from rllm_assets.training.collective import Alone, Collective
 from rllm_assets.training.curriculum import Curriculum
 from rllm_assets.training.records import Metrics, MetricsLog, TrainingData, TrainingResult, run_key
 from rllm_assets.training.update import Optimizers, Updater
+from rllm_assets.training.warm_adapter import load_warm_start, save_warm_start, warm_start_key
 from rllm_assets.training.warm_start import Example, gold_examples, own_examples, warm_start
 
 OnMetrics = Callable[[Metrics], None]
@@ -89,24 +90,36 @@ class Trainer:
             BadLossError: after several losses in a row that are no number.
         """
         self._began = time.monotonic() - self._state.seconds
+        self._check_same_start()
         if self._state.step < 0:
             self._start()
         while not self._is_over():
             self._step()
         return self._finish()
 
+    def _check_same_start(self) -> None:
+        """Wait for the other workers before anything is written, and compare what they found."""
+        steps = self._collective.gather(self._state.step)
+        if len(set(steps)) > 1:
+            raise TrainingError(
+                f"the workers found different checkpoints in {self._directory} (steps {steps}, -1 for none): "
+                "it must lie on storage that all of them share"
+            )
+
     def _start(self) -> None:
         examples = self._warm_start_examples()
-        if examples:
+        key = warm_start_key(self._config, self._data, self._policy.base.content_hash)
+        if examples and not load_warm_start(self._directory / "warm_start", self._policy, key):
             warm_start(
                 self._policy,
                 examples,
                 self._data.answer_format,
                 self._config.model,
                 self._config.training,
+                self._collective,
                 lambda metrics: self._on_metrics({"step": 0, **metrics}),
             )
-            self._write(lambda: self._save_adapter("warm_start"))
+            self._write(lambda: save_warm_start(self._directory / "warm_start", self._policy, key))
         self._state.step = 0
         self._record({"warm_start_examples": len(examples), **self._evaluate_on_fold()})
         self._checkpoint()

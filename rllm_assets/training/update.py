@@ -90,6 +90,14 @@ class Optimizers:
         )
 
 
+_SUMS = ("tokens", "loss", "entropy", "clipped", "kl_sampler", "kl_reference", "importance", "value_loss")
+
+
+def _merged(parts: Sequence[UpdateMetrics]) -> UpdateMetrics:
+    """Add up the workers' sums; of the rest, each worker knows the whole."""
+    return replace(parts[0], **{name: sum(getattr(part, name) for part in parts) for name in _SUMS})
+
+
 class Updater:
     """Moves the policy, and the critic where there is one, by a batch of samples."""
 
@@ -131,7 +139,7 @@ class Updater:
         for _ in range(self._config.epochs_per_batch):
             for minibatch in self._minibatches(prepared, order):
                 self._step(minibatch, metrics, critic_only)
-        return metrics
+        return _merged(self._collective.gather(metrics))
 
     def _prepare(self, samples: Sequence[TrainingSample], metrics: UpdateMetrics) -> list[TrainingSample]:
         """Add what has to be known before the first step: old log-probabilities and values, the reference's, advantages."""
@@ -271,10 +279,12 @@ class Updater:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        self._collective.sum(gradients)
+        # With the gradients goes the loss, so that all workers agree on whether it is a number.
+        total = torch.tensor(loss, device=gradients[0].device)
+        self._collective.sum([*gradients, total])
         norm = float(nn.utils.clip_grad_norm_(parameters, self._config.max_grad_norm))
         try:
-            if not (math.isfinite(loss) and math.isfinite(norm)):
+            if not (math.isfinite(total.item()) and math.isfinite(norm)):
                 metrics.bad_losses += 1
                 self._bad_in_a_row += 1
                 if self._bad_in_a_row >= self._config.stop_after_bad_losses:

@@ -15,6 +15,7 @@ from rllm_assets.models.packing import pack
 from rllm_assets.models.policy import Policy
 from rllm_assets.rollouts import prompt_tokens
 from rllm_assets.training.batches import TrainingSample, micro_batches
+from rllm_assets.training.collective import Collective
 
 # Of one issue's right answers; more of them would only weigh the easy issues heavier.
 ANSWERS_PER_ISSUE = 4
@@ -54,12 +55,10 @@ def warm_start(
     answer_format: AnswerFormat,
     model: ModelConfig,
     training: TrainingConfig,
+    collective: Collective,
     on_step: Callable[[Mapping[str, float]], None] | None = None,
 ) -> None:
-    """Train on the examples by cross-entropy, a mean over the tokens of each step's answers.
-
-    Every worker of a data-parallel run does the same: it is too short to divide.
-    """
+    """Train on the examples by cross-entropy, a mean over the tokens of each step's answers; workers share each step."""
     samples = [_to_sample(policy, number, example, answer_format, model) for number, example in enumerate(examples)]
     parameters = policy.policy_parameters()
     optimizer = torch.optim.AdamW(parameters, lr=training.warm_start_learning_rate, weight_decay=0.0, fused=True)
@@ -68,18 +67,26 @@ def warm_start(
         # A short linear decay to a tenth leaves the optimizer at rest when reinforcement takes over.
         optimizer.param_groups[0]["lr"] = training.warm_start_learning_rate * (1 - 0.9 * step / len(batches))
         tokens = sum(sample.length for sample in batch)
-        total = 0.0
-        for micro_batch in micro_batches(batch, training.micro_batch_tokens):
+        total = torch.zeros(())
+        for micro_batch in micro_batches(batch[collective.rank :: collective.size], training.micro_batch_tokens):
             groups = [(part[0].prompt_ids, [s.response_ids for s in part]) for part in micro_batch]
             logprobs, _ = policy.logprobs(pack(groups, policy.device), temperature=1.0)
             loss = -logprobs.sum() / tokens
             loss.backward()
-            total += loss.item()
+            total += loss.detach().cpu()
+        collective.sum([*_gradients(parameters), total])
         nn.utils.clip_grad_norm_(parameters, training.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if on_step is not None:
-            on_step({"warm_start_loss": total, "warm_start_step": step + 1, "warm_start_steps": len(batches)})
+            on_step({"warm_start_loss": total.item(), "warm_start_step": step + 1, "warm_start_steps": len(batches)})
+
+
+def _gradients(parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
 def _to_sample(
