@@ -68,9 +68,8 @@ def evaluation_metrics(
             measured = report(partition, results, config.evaluation)
         except EvaluationError as error:
             raise refuse(f"{partition}: {error}") from None
-        decision = gate(
-            measured, leaks(issues_from_table(read_table(train / "issues.parquet")), held_out), config.evaluation
-        )
+        train_issues = issues_from_table(read_table(train / "issues.parquet"))
+        decision = gate(measured, results, leaks(train_issues, held_out), config.evaluation)
         lora, difference = measured.scores["lora"], measured.lora_over_base
         run.log_metrics(
             {

@@ -178,24 +178,25 @@ def report(
     )
 
 
-def gate(result: Report, leaks: Sequence[str], settings: EvaluationConfig) -> Gate:
+def gate(
+    measured: Report, results: Sequence[IssueResult], leaks: Sequence[str], settings: EvaluationConfig
+) -> Gate:
     """Decide whether a checkpoint may be deployed.
 
     `beats_base` asks for a LoRA that resolves more held-out issues than its base at the configured level, and for clean splits;
-    `loads_and_answers` for an adapter that loads and answers in the format at least once.
+    `loads_and_answers`, for tests and first steps, asks for an adapter that loaded and said something.
     """
     reasons: list[str] = []
-    lora = result.scores["lora"]
     if settings.gate == "beats_base":
-        difference = result.lora_over_base
+        difference = measured.lora_over_base
         if difference.points <= 0 or difference.p_value >= settings.alpha:
             reasons.append(
                 f"the LoRA does not beat its base: {difference.points:+.1%} of pass@1, p = {difference.p_value:.3f}, "
                 f"evaluation.alpha is {settings.alpha}"
             )
         reasons += [f"the splits leak: {leak}" for leak in leaks[:3]]
-    if lora.format_rate == 0:
-        reasons.append("the LoRA gave no answer in the benchmark's format")
+    if not any(result.answer.strip() for result in results if result.policy == "lora"):
+        reasons.append("the LoRA answers nothing at all")
     return Gate(name=settings.gate, passed=not reasons, reasons=reasons)
 
 

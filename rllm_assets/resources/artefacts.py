@@ -108,7 +108,7 @@ class Artefacts(dg.ConfigurableResource):
                 code_version=code_version,
                 packages=package_versions(),
                 hardware=hardware(),
-                dagster_run_id=context.run_id,
+                dagster_run_id=context.run.run_id,
             )
             yield draft
             assert draft.record.data_version != "undescribed", f"{asset} wrote an artefact without describing it"

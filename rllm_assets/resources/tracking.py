@@ -35,12 +35,12 @@ class MLflow(dg.ConfigurableResource):
         """Open the run of one asset, inside the job's where there is one; closed also on failure."""
         tracking = self.tracking()
         code_version = context.assets_def.code_versions_by_key.get(dg.AssetKey(asset))
-        tags = asset_tags(asset, context.partition_key, context.run_id, code_version)
+        tags = asset_tags(asset, context.partition_key, context.run.run_id, code_version)
         with tracking.run(
             f"{asset} {context.partition_key}",
             tags=tags,
             config=config.config.model_dump(mode="json"),
-            parent=tracking.job_run(context.run_id),
+            parent=tracking.job_run(context.run.run_id),
         ) as run:
             yield run
 

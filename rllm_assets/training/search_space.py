@@ -112,7 +112,9 @@ class Space:
 
     def _check_values(self, key: str, allowed: SearchRange) -> None:
         if allowed.log and (allowed.low or 0) <= 0:
-            raise TuningError(f"tuning.space: {key}: a search by orders of magnitude needs low above 0, not {allowed.low}")
+            raise TuningError(
+                f"tuning.space: {key}: a search by orders of magnitude needs low above 0, not {allowed.low}"
+            )
         for value in _ends(allowed):
             if allowed.choices is None and _is_integer(key) and value != int(value):
                 raise TuningError(f"tuning.space: {key} is a whole number; {value} is none")
@@ -124,9 +126,7 @@ class Space:
 
     def _check_effects(self) -> None:
         """Refuse a key that does nothing at either end of the space, nor beside the defaults."""
-        corners = [
-            {key: _of_kind(key, _ends(allowed)[end]) for key, allowed in self.ranges.items()} for end in (0, -1)
-        ]
+        corners = [{key: _of_kind(key, _ends(allowed)[end]) for key, allowed in self.ranges.items()} for end in (0, -1)]
         corners += [{key: corner[key]} for key in self.ranges for corner in corners[:2]]
         reasons: dict[str, list[str]] = {key: [] for key in self.ranges}
         tried = dict.fromkeys(self.ranges, 0)

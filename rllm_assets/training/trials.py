@@ -1,10 +1,8 @@
 """One trial of tuning: a short training and its score; and the second look at two of them."""
 
-import json
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rllm_assets.config import DistributedConfig, RLLMConfig
@@ -98,7 +96,7 @@ def run_trial(task: Task) -> Score:
     result = train(task.config, task.data, work, allow_unsandboxed=task.allow_unsandboxed)
     if result.warm_start_adapter is not None and not shared.exists():
         _copy(result.warm_start_adapter, shared)
-    _copy(work / "checkpoints" / f"step-{task.config.tuning.steps:06d}", task.directory / _ADAPTER)
+    _copy(work / "checkpoints" / f"step-{task.config.tuning.steps:06d}", task.directory / _ADAPTER, "adapter_*")
     shutil.rmtree(work)
     rates = [row["fold_pass_rate"] for row in result.metrics if "fold_pass_rate" in row]
     return Score(rates[-1], time.monotonic() - began)
@@ -128,11 +126,6 @@ def remeasure(task: Task, samples: int, seed: int) -> Remeasured:
     )
 
 
-def with_fold(data: TrainingData, fold: Sequence[Issue]) -> TrainingData:
-    """Return the data with other issues to be measured on."""
-    return replace(data, fold=fold)
-
-
 def _fitting(config: RLLMConfig, data: TrainingData) -> list[Issue]:
     """Return the issues whose prompts are not too long, as training has it."""
     tokenizer = load_tokenizer(find_model(config.model.name))
@@ -146,11 +139,7 @@ def _fitting(config: RLLMConfig, data: TrainingData) -> list[Issue]:
     return fitting
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path, files: str = "*") -> None:
     with atomic_directory(target) as draft:
-        shutil.copytree(source, draft, dirs_exist_ok=True)
-
-
-def read_json(path: Path) -> object:
-    """Return a file's JSON."""
-    return json.loads(path.read_text(encoding="utf-8"))
+        for file in source.glob(files):
+            shutil.copy(file, draft)

@@ -1,0 +1,230 @@
+"""The whole graph in process: every asset real, each with what the UI shows and what lineage needs."""
+
+import json
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from rllm_assets.automation.backfill import TO_THE_GATE
+from rllm_assets.data.tables import attempts_from_table, issues_from_table
+from rllm_assets.definitions import defs
+from rllm_assets.tracking.ancestry import dependence, verify
+from rllm_assets.tracking.lineage import read_lineage
+
+ASSETS = [*TO_THE_GATE, "deployed_endpoint"]
+
+
+def specs():
+    return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
+def test_every_asset_says_what_it_is():
+    assert set(specs()) == {"benchmark_source", "base_model", *ASSETS}
+    for name, spec in specs().items():
+        assert spec.description, name
+        assert spec.owners, name
+        assert spec.kinds, name
+        assert spec.group_name, name
+        assert name in ("benchmark_source", "base_model") or spec.code_version, name
+        assert (spec.partitions_def is None) == (name == "base_model")
+
+
+def test_the_story_is_told_by_the_edges():
+    edges = {(dep.asset_key.to_user_string(), name) for name, spec in specs().items() for dep in spec.deps}
+    assert edges == {
+        ("benchmark_source", "historical_issues"),
+        ("historical_issues", "trajectories"),
+        ("base_model", "trajectories"),
+        ("historical_issues", "train_split"),
+        ("trajectories", "train_split"),
+        ("historical_issues", "val_split"),
+        ("trajectories", "val_split"),
+        ("train_split", "tuned_hyperparameters"),
+        ("trajectories", "tuned_hyperparameters"),
+        ("base_model", "tuned_hyperparameters"),
+        ("train_split", "lora_checkpoint"),
+        ("trajectories", "lora_checkpoint"),
+        ("tuned_hyperparameters", "lora_checkpoint"),
+        ("base_model", "lora_checkpoint"),
+        ("lora_checkpoint", "evaluation_metrics"),
+        ("val_split", "evaluation_metrics"),
+        ("train_split", "evaluation_metrics"),
+        ("base_model", "evaluation_metrics"),
+        ("evaluation_metrics", "deployed_endpoint"),
+        ("lora_checkpoint", "deployed_endpoint"),
+        ("val_split", "deployed_endpoint"),
+        ("base_model", "deployed_endpoint"),
+    }
+
+
+@pytest.mark.slow
+class TestFinished:
+    def test_issues_are_read_and_verified(self, finished_graph):
+        metadata = finished_graph.materialization("historical_issues").metadata
+        assert metadata["dagster/row_count"].value == 12
+        assert metadata["quarantined"].value == 0
+        assert metadata["sandbox_grade"].value == "strong"
+
+    def test_every_issue_has_its_fix_and_its_rollouts(self, finished_graph):
+        table = pq.read_table(finished_graph.artefacts.path("trajectories", "tiny") / "trajectories.parquet")
+        attempts = attempts_from_table(table)
+        assert [a.kind for a in attempts] == ["gold", "rollout"] * 12
+        assert all(a.verdict.status == "resolved" and a.reward == 1.0 for a in attempts if a.kind == "gold")
+        assert all(a.verdict.sandbox_grade == "strong" for a in attempts)
+
+    def test_no_function_is_on_both_sides(self, finished_graph):
+        train, val = (
+            issues_from_table(pq.read_table(finished_graph.artefacts.path(name, "tiny") / "issues.parquet"))
+            for name in ("train_split", "val_split")
+        )
+        assert len(train) + len(val) == 12
+        assert not {i.group for i in train} & {i.group for i in val}
+
+    def test_the_checkpoint_is_a_peft_adapter_with_its_configuration(self, finished_graph, tiny_model):
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM
+
+        directory = finished_graph.artefacts.path("lora_checkpoint", "tiny")
+        PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), directory / "adapter")
+        config = yaml.safe_load((directory / "config.yaml").read_text())
+        assert config["training.max_steps"] == 2
+        assert "training.max_steps: 2  # tiny/benchmark.yaml" in (directory / "config.yaml").read_text()
+        metrics = pd.read_parquet(directory / "metrics.parquet")
+        assert metrics["step"].tolist() == [0, 1, 2]
+        assert metrics["reward"].iloc[1:].notna().all()
+
+    def test_the_report_compares_on_held_out_issues(self, finished_graph):
+        directory = finished_graph.artefacts.path("evaluation_metrics", "tiny")
+        report = json.loads((directory / "report.json").read_text())
+        val = pq.read_table(finished_graph.artefacts.path("val_split", "tiny") / "issues.parquet")
+        assert report["issues"] == val.num_rows
+        assert set(report["scores"]) == {"base", "warm_start", "lora"}
+        rows = pd.read_parquet(directory / "results.parquet")
+        assert set(rows["instance_id"]) == set(val.column("instance_id").to_pylist())
+        assert json.loads((directory / "gate.json").read_text())["passed"] is True
+
+    def test_pictures_are_png_in_the_metadata(self, finished_graph):
+        for asset, names in {
+            "trajectories": ["solve_rates"],
+            "lora_checkpoint": ["reward_over_steps"],
+            "evaluation_metrics": ["pass_at_1", "groups"],
+        }.items():
+            for name in names:
+                text = finished_graph.materialization(asset).metadata[name].value
+                assert "](data:image/png;base64,iVBORw0KGgo" in text
+
+    def test_every_check_ran_and_passed(self, finished_graph):
+        for check in defs.resolve_asset_graph().asset_check_keys:
+            record = finished_graph.instance.event_log_storage.get_latest_asset_check_execution_by_key([check])[check]
+            evaluation = record.event.dagster_event.event_specific_data
+            assert evaluation.passed, check
+        assert len(defs.resolve_asset_graph().asset_check_keys) == 4
+
+    def test_data_versions_are_hashes_and_reach_downstream(self, finished_graph):
+        for asset in TO_THE_GATE:
+            tags = finished_graph.materialization(asset).tags
+            assert len(tags["dagster/data_version"]) == 64
+        tags = finished_graph.materialization("historical_issues").tags
+        assert tags["dagster/input_data_version/benchmark_source"] not in ("INITIAL", "")
+
+    def test_lineage_leads_from_the_evaluation_to_every_issue(self, finished_graph):
+        directory = finished_graph.artefacts.path("evaluation_metrics", "tiny")
+        lineage = read_lineage(directory)
+        assert {record.asset for record in lineage.ancestors.values()} == set(TO_THE_GATE) - {"evaluation_metrics"}
+        assert not [finding for finding in verify(directory) if finding.broken]
+        assert dependence(directory, "tiny-1").depends
+        checkpoint = finished_graph.artefacts.path("lora_checkpoint", "tiny")
+        held_out = pq.read_table(finished_graph.artefacts.path("val_split", "tiny") / "issues.parquet")
+        trained = pq.read_table(finished_graph.artefacts.path("train_split", "tiny") / "issues.parquet")
+        assert dependence(checkpoint, trained.column("instance_id")[0].as_py()).depends
+        assert held_out.num_rows
+
+    def test_mlflow_has_a_finished_run_for_each_heavy_asset(self, finished_graph):
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{finished_graph.root / 'mlflow.db'}")
+        experiment = client.get_experiment_by_name("rllm")
+        runs = client.search_runs([experiment.experiment_id])
+        assert {run.info.status for run in runs} == {"FINISHED"}
+        heavy = {run.data.tags.get("dagster.asset_key") for run in runs} - {None}
+        assert heavy == {"tuned_hyperparameters", "lora_checkpoint", "evaluation_metrics"}
+        assert any("mlflow.parentRunId" in run.data.tags for run in runs), "trials are nested"
+        (version,) = client.search_model_versions("name = 'rllm-tiny'")
+        assert version
+
+    def test_the_same_input_gives_the_same_versions(self, finished_graph, tmp_path, tiny_model):
+        from tests.assets.conftest import Graph
+
+        again = Graph(tmp_path, tiny_model)
+        assert again.materialize("historical_issues", "trajectories", "train_split", "val_split").success
+        for asset in ("historical_issues", "trajectories", "train_split", "val_split"):
+            assert again.version(asset) == finished_graph.version(asset)
+
+
+@pytest.mark.slow
+def test_a_fix_that_does_not_resolve_is_quarantined(make_graph):
+    graph = make_graph()
+    path = graph.benchmarks / "tiny" / "issues" / "sums.yaml"
+    broken = yaml.safe_load(path.read_text())
+    broken["functions"][0]["cases"][0]["returns"] = 99
+    broken["functions"].append("half a row")
+    path.write_text(yaml.safe_dump(broken))
+    assert graph.materialize("historical_issues").success
+    metadata = graph.materialization("historical_issues").metadata
+    assert (metadata["dagster/row_count"].value, metadata["quarantined"].value) == (11, 2)
+    assert "tiny-1: the fix does not resolve it" in metadata["quarantine"].value
+    assert "functions.12: a mapping is expected" in metadata["quarantine"].value
+
+
+def failure_of(result):
+    (event,) = [e for e in result.all_events if e.is_step_failure]
+    return event.step_failure_data.error.message, event
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"training.lerning_rate": 1}, "run config: unknown key training.lerning_rate; did you mean training.learning_rate?"),
+        ({"training.gae_lambda": 0.5}, "training.gae_lambda has no effect without a critic"),
+        ({"splits.val_fraction": 0.999}, "groups would be held out"),
+    ],
+)
+def test_bad_run_config_fails_with_one_clear_message(make_graph, overrides, message):
+    graph = make_graph(trajectories={"rollouts_per_issue": 1})
+    if "splits.val_fraction" in overrides:
+        assert graph.materialize("historical_issues", "trajectories").success
+        result = graph.materialize("train_split", "val_split", overrides=overrides, raise_on_error=False)
+    else:
+        assert graph.materialize("historical_issues").success
+        result = graph.materialize("trajectories", overrides=overrides, raise_on_error=False)
+    assert not result.success
+    assert message in failure_of(result)[0]
+
+
+def test_an_asset_without_its_input_says_what_to_materialize(make_graph):
+    result = make_graph().materialize("trajectories", raise_on_error=False)
+    assert "historical_issues of 'tiny' is not materialized" in failure_of(result)[0]
+
+
+def test_a_model_that_does_not_load_is_named(make_graph, tmp_path):
+    graph = make_graph()
+    assert graph.materialize("historical_issues").success
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "model.safetensors").write_bytes(b"no")
+    result = graph.materialize("trajectories", overrides={"model.name": str(broken)}, raise_on_error=False)
+    assert f"{broken}" in str(failure_of(result)[1].step_failure_data.error.to_string())
+
+
+def test_checks_are_blocking_where_going_on_would_spoil_what_follows():
+    blocking = {
+        key.name: defs.resolve_asset_graph().get(key).blocking for key in defs.resolve_asset_graph().asset_check_keys
+    }
+    assert blocking == {
+        "every_fix_resolves": True,
+        "splits_are_clean": True,
+        "adapter_fits_its_base": True,
+        "gate_has_passed": False,
+    }
