@@ -61,8 +61,10 @@ def ray_cluster(address: str | None, cpus: int | None = None) -> Iterator[Cluste
             "pip install 'rllm_assets[ray]'"
         )
     wanted = address or os.environ.get("RAY_ADDRESS")
-    # Ray sets the mode beside the token.
-    with environment(_settings(starts=wanted in (None, "", "local")), also_restored=("RAY_AUTH_MODE",)):
+    # Ray sets some itself.
+    with environment(
+        _settings(starts=wanted in (None, "", "local")), also_restored=("RAY_AUTH_MODE", "RAY_CLIENT_MODE")
+    ):
         import ray
 
         if ray.is_initialized():
@@ -84,7 +86,11 @@ def _settings(starts: bool) -> Mapping[str, str]:
         # Under `uv run` Ray would pack the working directory and rebuild the environment on every node.
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     }
-    if starts and not any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+    if not starts:
+        return settings
+    # What Ray does here is what this process would do otherwise; by default its workers give way to everything else.
+    settings["RAY_worker_niceness"] = "0"
+    if not any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
         # Otherwise Ray writes a token to the home directory, which every later `ray start` of this user would enforce.
         settings["RAY_AUTH_TOKEN"] = _TOKEN
     return settings

@@ -175,8 +175,7 @@ def _allows(allowed: SearchRange, value: Value | None) -> bool:
 
 def _is_integer(key: str) -> bool:
     part, name = key.split(".", 1)
-    part_class = RLLMConfig.model_fields[part].annotation
-    assert part_class is not None
+    part_class: Any = RLLMConfig.model_fields[part].annotation
     kinds = _kinds(part_class.model_fields[name].annotation)
     return int in kinds and float not in kinds
 

@@ -74,8 +74,9 @@ class Study:
         """End a trial that nobody runs any more without counting it, and remember what it was to try."""
         from optuna.trial import TrialState
 
-        if not trial.user_attrs.get("default") and "params" in trial.user_attrs:
-            self._left.append(trial.user_attrs["params"])
+        marks = trial.user_attrs
+        if "params" in marks and not marks.get("default") and not marks.get("error"):
+            self._left.append(marks["params"])
         self._study.tell(trial.number, state=TrialState.FAIL)
 
     def ask(self) -> Proposal:

@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -164,6 +165,43 @@ class TestOnRay:
         assert f"ClusterUnreachableError: distributed.ray_address {ray_here.address}: " in refused.stderr
         assert "Authentication token is missing or incorrect" in refused.stderr
 
+
+@pytest.mark.slow
+def test_a_cluster_of_our_own_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Neither processes, nor variables, nor a token in the home directory; even where the work fails."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-c", OWN]
+    done = subprocess.run(
+        command, env={**environment, "HOME": str(tmp_path)}, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    variables, processes, state = done.stdout.splitlines()
+    assert {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_USAGE_STATS_ENABLED"} <= set(variables.split())
+    assert int(processes) > 2
+    assert state == "stopped, 0 variables, 0 processes"
+    assert list(tmp_path.iterdir()) == []
+
+
+OWN = """
+import os
+import psutil
+from rllm_assets.compute import open_compute
+from rllm_assets.config import DistributedConfig
+
+def mine():
+    return [name for name in sorted(os.environ) if name.startswith("RAY_")]
+
+try:
+    with open_compute(DistributedConfig(compute="ray")):
+        print(*mine())
+        print(len(psutil.Process().children(recursive=True)))
+        raise KeyError
+except KeyError:
+    pass
+import ray
+left = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=60)[1]
+print("running" if ray.is_initialized() else "stopped", f"{len(mine())} variables, {len(left)} processes", sep=", ")
+"""
 
 CONNECT = """
 import sys

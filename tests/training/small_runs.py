@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from rllm_assets.config import RLLMConfig
-from rllm_assets.data.issues import FunctionTask, Issue, Source
+from rllm_assets.data.issues import Case, FunctionTask, Issue, Source
 from rllm_assets.data.trajectories import Attempt
 from rllm_assets.data.verdicts import Verdict
 from rllm_assets.rewards.terms import Judged
@@ -25,7 +25,13 @@ TIMED = ("seconds", "_per_second")
 def issue(number: int) -> Issue:
     """An issue; some are longer than others, and each fourth is of the same function."""
     code = f"def f{number % 4}(x):\n    return x - {number}\n"
-    task = FunctionTask(module="m.py", entry_point=f"f{number % 4}", buggy_code=code, fixed_code=code.replace("-", "+"))
+    task = FunctionTask(
+        module="m.py",
+        entry_point=f"f{number % 4}",
+        buggy_code=code,
+        fixed_code=code.replace("-", "+"),
+        cases=(Case(args=[1], returns=1 + number),),
+    )
     return Issue(
         instance_id=f"issue-{number:02d}",
         repo="tiny",
