@@ -27,5 +27,7 @@ def test_data() -> Path:
     """The directory of real issues and trajectories named by RLLM_TEST_DATA."""
     value = os.environ.get("RLLM_TEST_DATA")
     if not value or not Path(value).is_dir():
-        pytest.skip("RLLM_TEST_DATA names no directory of real issues and trajectories: tests on real files are skipped")
+        pytest.skip(
+            "RLLM_TEST_DATA names no directory of real issues and trajectories: tests on real files are skipped"
+        )
     return Path(value)

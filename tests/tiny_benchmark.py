@@ -6,7 +6,14 @@ import yaml
 
 CONFIG = {
     "model": {"lora_rank": 2, "max_prompt_tokens": 600, "max_response_tokens": 8},
-    "training": {"max_steps": 2, "batch_size": 2, "group_size": 2, "evaluate_every": 1, "evaluation_samples": 1, "warm_start": "gold"},
+    "training": {
+        "max_steps": 2,
+        "batch_size": 2,
+        "group_size": 2,
+        "evaluate_every": 1,
+        "evaluation_samples": 1,
+        "warm_start": "gold",
+    },
     "distributed": {"num_workers": 1},
     "trajectories": {"rollouts_per_issue": 1},
     "splits": {"val_fraction": 0.4, "folds": 2},

@@ -67,9 +67,11 @@ def tuned_hyperparameters(
             seed=resolved.config.training.seed,
             mlflow_run_id=mlflow_run_id,
         )
-    searched = list(resolved.config.tuning.space)
-    numeric = [
-        t for t in tuned.trials if t.score is not None and searched and isinstance(t.params.get(searched[0]), float)
+    key = next(iter(resolved.config.tuning.space), "")
+    points = [
+        {key: value, "score": trial.score}
+        for trial in tuned.trials
+        if isinstance(value := trial.params.get(key), float) and trial.score is not None
     ]
     return result(
         "tuned_hyperparameters",
@@ -81,19 +83,6 @@ def tuned_hyperparameters(
             "overrides": dg.MetadataValue.json(tuned.overrides),
             "trials": dg.MetadataValue.md(str(pd.DataFrame(rows).to_markdown(index=False)) if rows else "none"),
             "mlflow_run": mlflow_run_id or "",
-            **(
-                {
-                    "scores": picture(
-                        plots.trials(
-                            [{searched[0]: float(t.params[searched[0]]), "score": t.score or 0.0} for t in numeric],
-                            searched[0],
-                            "trials",
-                        ),
-                        "trials",
-                    )
-                }
-                if numeric
-                else {}
-            ),
+            **({"scores": picture(plots.trials(points, key, "trials"), "trials")} if points else {}),
         },
     )

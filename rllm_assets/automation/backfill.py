@@ -163,7 +163,8 @@ def follow(instance: dg.DagsterInstance, backfill_id: str, console: Console) -> 
         counts: dict[str, int] = {}
         for run in runs:
             counts[run.status.value.lower()] = counts.get(run.status.value.lower(), 0) + 1
-        line = f"{backfill.status.value.lower()}; runs: {', '.join(f'{n} {s}' for s, n in sorted(counts.items())) or 'none yet'}"
+        shares = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+        line = f"{backfill.status.value.lower()}; runs: {shares or 'none yet'}"
         if line != shown:
             console.print(line, highlight=False)
             shown = line

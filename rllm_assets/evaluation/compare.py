@@ -178,9 +178,7 @@ def report(
     )
 
 
-def gate(
-    measured: Report, results: Sequence[IssueResult], leaks: Sequence[str], settings: EvaluationConfig
-) -> Gate:
+def gate(measured: Report, results: Sequence[IssueResult], leaks: Sequence[str], settings: EvaluationConfig) -> Gate:
     """Decide whether a checkpoint may be deployed.
 
     `beats_base` asks for a LoRA that resolves more held-out issues than its base at the configured level, and for clean splits;

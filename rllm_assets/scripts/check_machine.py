@@ -14,7 +14,7 @@ HOW = "sudo apt-get update && sudo apt-get install -y bubblewrap"
 
 
 def main() -> int:
-    """Install bubblewrap where this is Debian and root, probe the sandbox, and return 0; 1 where nothing strong is to be had."""
+    """Install bubblewrap where this is Debian and root, probe the sandbox, and return 0; 1 where nothing strong is had."""
     console = Console(stderr=True)
     if shutil.which("bwrap") is None:
         _install(console)
@@ -24,7 +24,9 @@ def main() -> int:
     if problem is None:
         return 0
     console.print(f"[red]no strong sandbox:[/] {problem}", highlight=False, soft_wrap=True)
-    console.print(f"model-written code is not run without one; on Debian and Ubuntu: {HOW}", highlight=False, soft_wrap=True)
+    console.print(
+        f"model-written code is not run without one; on Debian and Ubuntu: {HOW}", highlight=False, soft_wrap=True
+    )
     return 1
 
 

@@ -44,9 +44,8 @@ class Graph:
             resources=resources,
             executor=dg.in_process_executor,
         )
-        return (
-            local.resolve_job_def("graph")
-            .execute_in_process(instance=self.instance, partition_key=self.name, raise_on_error=raise_on_error)
+        return local.resolve_job_def("graph").execute_in_process(
+            instance=self.instance, partition_key=self.name, raise_on_error=raise_on_error
         )
 
     def materialization(self, asset):

@@ -186,7 +186,10 @@ def failure_of(result):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"training.lerning_rate": 1}, "run config: unknown key training.lerning_rate; did you mean training.learning_rate?"),
+        (
+            {"training.lerning_rate": 1},
+            "run config: unknown key training.lerning_rate; did you mean training.learning_rate?",
+        ),
         ({"training.gae_lambda": 0.5}, "training.gae_lambda has no effect without a critic"),
         ({"splits.val_fraction": 0.999}, "groups would be held out"),
     ],

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -32,10 +33,10 @@ def kill_itself(part, send):
 
 
 def raise_the_unpicklable(part, send):
-    class Local(Exception):
+    class LocalError(Exception):
         pass
 
-    raise Local("made here")
+    raise LocalError("made here")
 
 
 def test_results_come_in_order_and_messages_arrive():
@@ -66,7 +67,7 @@ def test_the_first_exception_is_raised_and_the_others_end():
 
 
 def test_an_exception_that_cannot_travel_is_told():
-    with pytest.raises(RuntimeError, match="Local: made here"):
+    with pytest.raises(RuntimeError, match="LocalError: made here"):
         run_processes(raise_the_unpicklable, [1, 2])
 
 
@@ -100,7 +101,6 @@ def announce(part, send):
 
 def _alive(pid):
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False

@@ -3,7 +3,15 @@
 import pytest
 import yaml
 
-from rllm_assets.config import PRESETS, ConfigError, Layer, RLLMConfig, get_deepcoder_config, get_smollm2_config, resolve
+from rllm_assets.config import (
+    PRESETS,
+    ConfigError,
+    Layer,
+    RLLMConfig,
+    get_deepcoder_config,
+    get_smollm2_config,
+    resolve,
+)
 from rllm_assets.config.resolve import known_keys, read_layer
 
 PRESET = Layer("preset smollm2", PRESETS["smollm2"])
@@ -66,7 +74,10 @@ def test_a_wrong_key_is_named_with_its_layer(keys, message):
         ({"tuning.trials": 0, "tuning.steps": 3}, "tuning.steps has no effect while tuning.trials is 0"),
         ({"serving.namespace": "prod"}, "serving.namespace has no effect while serving.target is local"),
         ({"evaluation.gate": "loads_and_answers", "evaluation.alpha": 0.01}, "evaluation.alpha has no effect"),
-        ({"distributed.ray_address": "x:1"}, "distributed.ray_address has no effect while distributed.compute is local"),
+        (
+            {"distributed.ray_address": "x:1"},
+            "distributed.ray_address has no effect while distributed.compute is local",
+        ),
     ],
 )
 def test_a_key_that_would_do_nothing_is_an_error(keys, reason):

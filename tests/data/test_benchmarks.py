@@ -63,7 +63,12 @@ def test_a_mistake_is_named_with_file_and_field(tmp_path, changes, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("id: [", "not readable as YAML"), ("", "a mapping is expected"), ("- a\n- b", "a mapping is expected"), ("id: x", "source: Field required")],
+    [
+        ("id: [", "not readable as YAML"),
+        ("", "a mapping is expected"),
+        ("- a\n- b", "a mapping is expected"),
+        ("id: x", "source: Field required"),
+    ],
 )
 def test_a_malformed_file_is_named(tmp_path, text, message):
     with pytest.raises(BenchmarkError, match=message):

@@ -12,11 +12,13 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | 
 hashable = st.recursive(scalars, lambda c: st.tuples(c, c) | st.frozensets(c, max_size=3), max_leaves=6)
 values = st.recursive(
     scalars,
-    lambda c: st.lists(c, max_size=4)
-    | st.tuples(c, c)
-    | st.dictionaries(st.text(max_size=5), c, max_size=3)
-    | st.dictionaries(hashable, c, max_size=3)
-    | st.sets(hashable, max_size=3),
+    lambda c: (
+        st.lists(c, max_size=4)
+        | st.tuples(c, c)
+        | st.dictionaries(st.text(max_size=5), c, max_size=3)
+        | st.dictionaries(hashable, c, max_size=3)
+        | st.sets(hashable, max_size=3)
+    ),
     max_leaves=12,
 )
 

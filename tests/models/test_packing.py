@@ -67,7 +67,11 @@ def test_gradients_are_those_of_separate_sequences_with_peft(policy, tiny_model,
     expected = {n: p.grad for n, p in reference.named_parameters() if p.grad is not None}
     (policy.logprobs(pack(GROUPS, CPU), 0.7)[0] * weights).sum().backward()
     found = [parameter.grad for parameter in policy.policy_parameters()]
-    by_name = {f"{w.name}.lora_{m}": g for w, pair in zip(policy.lora_weights(), zip(found[::2], found[1::2])) for m, g in zip("AB", pair)}
+    by_name = {
+        f"{w.name}.lora_{m}": g
+        for w, pair in zip(policy.lora_weights(), zip(found[::2], found[1::2], strict=True), strict=True)
+        for m, g in zip("AB", pair, strict=True)
+    }
     assert len(by_name) == len(expected) == 28
     for name, gradient in by_name.items():
         torch.testing.assert_close(gradient, expected[f"base_model.model.{name}.default.weight"], atol=1e-5, rtol=1e-4)

@@ -45,9 +45,13 @@ def test_greedy_is_what_generate_says(policy, sampler, tiny_model, tmp_path):
     from peft import PeftModel
 
     policy.save_adapter(tmp_path)
-    reference = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32), tmp_path)
+    reference = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32), tmp_path
+    )
     for prompt, (answer,) in zip(PROMPTS, draw(sampler, samples=1, temperature=0), strict=True):
-        output = reference.generate(torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=40, do_sample=False)
+        output = reference.generate(
+            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=40, do_sample=False
+        )
         assert answer.token_ids == output[0, len(prompt) :].tolist()
 
 

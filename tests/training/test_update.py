@@ -12,7 +12,11 @@ from rllm_assets.training.collective import Alone
 from rllm_assets.training.update import BadLossError, Optimizers, Updater
 
 PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12], [13]]
-RESPONSES = [[[20, 21, 22, 0], [23, 0], [24, 25, 26, 27, 28, 0]], [[30, 0], [31, 32, 0]], [[40, 41, 42], [43, 0], [44, 0]]]
+RESPONSES = [
+    [[20, 21, 22, 0], [23, 0], [24, 25, 26, 27, 28, 0]],
+    [[30, 0], [31, 32, 0]],
+    [[40, 41, 42], [43, 0], [44, 0]],
+]
 REWARDS = [[1.0, 0.0, 0.0], [1.0, 1.0], [0.0, 0.5, 1.0]]
 
 
@@ -101,7 +105,11 @@ def group_advantages(divide):
     for rewards in REWARDS:
         values = torch.tensor(rewards)
         centred = values - values.mean()
-        result += (centred / (values.std() + 1e-4) if divide else centred).tolist() if values.max() > values.min() else [0.0] * len(rewards)
+        result += (
+            (centred / (values.std() + 1e-4) if divide else centred).tolist()
+            if values.max() > values.min()
+            else [0.0] * len(rewards)
+        )
     return result
 
 
@@ -140,7 +148,9 @@ def test_overlong_filtering_is_deepcoders(tiny_model):
     """Unfinished answers without reward get advantage 0; the statistics of their group stay as they were."""
     from rllm_assets.training.batches import with_group_advantages
 
-    samples = with_group_advantages(make_samples(finished=False), algorithm_of(settings(algorithm="grpo_plus")), [0.0] * 8)
+    samples = with_group_advantages(
+        make_samples(finished=False), algorithm_of(settings(algorithm="grpo_plus")), [0.0] * 8
+    )
     plain = with_group_advantages(make_samples(finished=False), algorithm_of(settings(algorithm="grpo")), [0.0] * 8)
     for filtered, kept in zip(samples, plain, strict=True):
         expected = 0.0 if filtered.reward == 0 else float(kept.advantages[0])
@@ -160,7 +170,9 @@ def test_kl_to_the_reference_is_added_to_the_loss(tiny_model):
 def test_several_updates_a_batch_clip_the_ratio(tiny_model):
     policy = make_policy(tiny_model)
     training = settings(epochs_per_batch=4, learning_rate=0.05, max_grad_norm=1.0)
-    updater = Updater(policy, algorithm_of(training), training, 16, 0.8, Optimizers.for_policy(policy, training), Alone())
+    updater = Updater(
+        policy, algorithm_of(training), training, 16, 0.8, Optimizers.for_policy(policy, training), Alone()
+    )
     metrics = updater.update(make_samples(), seed=0)
     assert len(metrics.grad_norms) == 4
     assert 0 < metrics.means()["clip_fraction"] < 1
@@ -169,7 +181,9 @@ def test_several_updates_a_batch_clip_the_ratio(tiny_model):
 def test_the_critic_learns_the_return_and_leaves_the_policy_alone(tiny_model):
     policy = Policy(ModelConfig(name=str(tiny_model), dtype="float32", lora_rank=4), critic=True)
     training = settings(algorithm="ppo", critic_learning_rate=0.02, critic_warmup_steps=1, value_clip=10.0)
-    updater = Updater(policy, algorithm_of(training), training, 16, 0.8, Optimizers.for_policy(policy, training), Alone())
+    updater = Updater(
+        policy, algorithm_of(training), training, 16, 0.8, Optimizers.for_policy(policy, training), Alone()
+    )
     before = [p.detach().clone() for p in policy.policy_parameters()]
     losses = [updater.update(make_samples(), seed=0, critic_only=True).value_loss for _ in range(30)]
     assert losses[-1] < 0.2 * losses[0]
@@ -180,9 +194,13 @@ def test_the_critic_learns_the_return_and_leaves_the_policy_alone(tiny_model):
 def test_a_loss_that_is_no_number_is_skipped_and_the_third_stops_the_run(tiny_model):
     policy = make_policy(tiny_model)
     training = settings(stop_after_bad_losses=3)
-    updater = Updater(policy, algorithm_of(training), training, 16, 0.8, Optimizers.for_policy(policy, training), Alone())
+    updater = Updater(
+        policy, algorithm_of(training), training, 16, 0.8, Optimizers.for_policy(policy, training), Alone()
+    )
     broken = [
-        TrainingSample(s.group, s.prompt_ids, s.response_ids, s.sampler_logprobs * float("nan"), s.reward, True, s.advantages)
+        TrainingSample(
+            s.group, s.prompt_ids, s.response_ids, s.sampler_logprobs * float("nan"), s.reward, True, s.advantages
+        )
         for s in make_samples()
     ]
     before = [p.detach().clone() for p in policy.policy_parameters()]

@@ -1,0 +1,81 @@
+"""One set of assets under four executors; sizes come from the environment, and nothing asks for a GPU that is not there."""
+
+import subprocess
+import sys
+
+import pytest
+from dagster_k8s.job import get_user_defined_k8s_config
+
+from rllm_assets.assets.sizes import heavy_tags
+from rllm_assets.automation.executors import ExecutorError, chosen_executor
+
+HEAVY = ["trajectories", "tuned_hyperparameters", "lora_checkpoint", "evaluation_metrics"]
+
+
+@pytest.mark.parametrize(
+    ("name", "executor"),
+    [("in_process", "in_process"), ("multiprocess", "multiprocess"), ("k8s", "k8s"), ("ray", "ray")],
+)
+def test_each_name_is_an_executor(monkeypatch, name, executor):
+    monkeypatch.setenv("RLLM_EXECUTOR", name)
+    assert executor in (chosen_executor().name or "")
+
+
+def test_an_unknown_name_lists_the_known(monkeypatch):
+    monkeypatch.setenv("RLLM_EXECUTOR", "slurm")
+    with pytest.raises(ExecutorError, match="'slurm' is no executor; choose one of in_process, multiprocess, ray, k8s"):
+        chosen_executor()
+
+
+def test_without_gpus_nothing_asks_for_one(monkeypatch):
+    for name in ("RLLM_STEP_GPUS", "RLLM_STEP_CPUS", "RLLM_STEP_MEMORY"):
+        monkeypatch.delenv(name, raising=False)
+    tags = heavy_tags()
+    assert tags["dagster-ray/config"] == {"num_cpus": 1.0, "memory": 8 * 2**30}
+    assert "nvidia.com/gpu" not in str(tags)
+
+
+def test_sizes_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("RLLM_STEP_GPUS", "1")
+    monkeypatch.setenv("RLLM_STEP_CPUS", "4")
+    monkeypatch.setenv("RLLM_STEP_MEMORY", "32")
+    tags = heavy_tags()
+    assert tags["dagster-ray/config"] == {"num_cpus": 4.0, "num_gpus": 1.0, "memory": 32 * 2**30}
+    resources = tags["dagster-k8s/config"]["container_config"]["resources"]
+    assert resources == {
+        "requests": {"cpu": "4", "memory": "32Gi"},
+        "limits": {"memory": "32Gi", "nvidia.com/gpu": "1"},
+    }
+
+
+@pytest.mark.parametrize("gpus", ["0", "1"])
+def test_every_pod_that_kubernetes_would_create_parses(monkeypatch, gpus):
+    monkeypatch.setenv("RLLM_STEP_GPUS", gpus)
+    config = get_user_defined_k8s_config(heavy_tags())
+    resources = config.container_config["resources"]
+    assert resources["limits"].get("nvidia.com/gpu") == (None if gpus == "0" else "1")
+
+
+def test_heavy_assets_are_tagged_and_pooled_and_the_others_are_not():
+    from rllm_assets.definitions import defs
+
+    pools = {}
+    for assets in defs.resolve_asset_graph().assets_defs:
+        if assets.is_executable and not assets.check_specs:
+            pools[assets.op.name] = (assets.op.pool, sorted(assets.op.tags))
+    tags = ["dagster-k8s/config", "dagster-ray/config"]
+    assert {name for name, (pool, _) in pools.items() if pool == "gpu"} == set(HEAVY)
+    assert all(set(tags) <= set(found) for name, (_, found) in pools.items() if name in HEAVY)
+    assert all(not set(tags) & set(found) for name, (_, found) in pools.items() if name not in HEAVY)
+
+
+def test_the_code_location_does_not_load_under_an_unknown_executor():
+    done = subprocess.run(
+        [sys.executable, "-c", "import rllm_assets.definitions"],
+        env={"RLLM_EXECUTOR": "slurm", "PATH": "/usr/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "RLLM_EXECUTOR='slurm' is no executor" in done.stderr

@@ -1,0 +1,108 @@
+"""The sensor: a new benchmark is added, observed and run once; changed, again; a wrong one is told and blocks nobody."""
+
+import json
+
+import dagster as dg
+import pytest
+
+from rllm_assets.automation.sensors import new_benchmarks
+from rllm_assets.resources.settings import Settings
+from tests.tiny_benchmark import write_benchmark
+
+
+@pytest.fixture
+def instance():
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def tick(instance, directory, cursor=None):
+    context = dg.build_sensor_context(instance=instance, cursor=cursor)
+    found = new_benchmarks(context, settings=Settings(benchmarks=str(directory)))
+    if isinstance(found, dg.SensorResult):
+        for request in found.dynamic_partitions_requests or []:
+            instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)
+    return found
+
+
+def requested(result):
+    return [(request.partition_key, request.run_key) for request in result.run_requests or []]
+
+
+def observed(result):
+    return {(event.asset_key.to_user_string(), event.partition) for event in result.asset_events}
+
+
+def test_the_first_tick_adds_and_runs_what_is_there(instance, tmp_path, tiny_model, monkeypatch):
+    monkeypatch.setenv("RLLM_CACHE", str(tmp_path / "no-model"))
+    write_benchmark(tmp_path, tiny_model)
+    found = tick(instance, tmp_path)
+    assert [key for key, _ in requested(found)] == ["tiny"]
+    assert sorted(instance.get_dynamic_partitions("benchmarks")) == ["pocket", "tiny"]
+    assert {("benchmark_source", "tiny"), ("base_model", None)} <= observed(found)
+
+
+@pytest.fixture
+def embedded(monkeypatch, tiny_model):
+    """The embedded model stands in for itself: these tests are not about downloading it."""
+    monkeypatch.setattr("rllm_assets.models.embedded.embedded_model", lambda: tiny_model)
+
+
+def test_a_bundled_benchmark_waits_to_be_asked_for(instance, tmp_path, embedded):
+    found = tick(instance, tmp_path)
+    assert requested(found) == []
+    assert instance.get_dynamic_partitions("benchmarks") == ["pocket"]
+
+
+def test_an_unchanged_benchmark_is_not_run_again(instance, tmp_path, tiny_model, embedded):
+    write_benchmark(tmp_path, tiny_model)
+    first = tick(instance, tmp_path)
+    again = tick(instance, tmp_path, first.cursor)
+    assert isinstance(again, dg.SkipReason)
+    assert again.skip_message == "2 benchmarks, none new or changed"
+
+
+def test_a_changed_benchmark_runs_again_under_another_key(instance, tmp_path, tiny_model, embedded):
+    write_benchmark(tmp_path, tiny_model)
+    first = tick(instance, tmp_path)
+    write_benchmark(tmp_path, tiny_model, training={"max_steps": 3})
+    second = tick(instance, tmp_path, first.cursor)
+    ((key, run_key),) = requested(second)
+    assert key == "tiny"
+    assert run_key != requested(first)[0][1]
+    # Back to what it was: Dagster knows that run key and does not run it twice.
+    write_benchmark(tmp_path, tiny_model)
+    assert requested(tick(instance, tmp_path, second.cursor)) == requested(first)
+
+
+def test_an_invalid_file_is_reported_and_blocks_nobody(instance, tmp_path, tiny_model, embedded):
+    write_benchmark(tmp_path, tiny_model)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "benchmark.yaml").write_text("id: [")
+    first = tick(instance, tmp_path)
+    assert [key for key, _ in requested(first)] == ["tiny"]
+    again = tick(instance, tmp_path, first.cursor)
+    assert "1 could not be read" in again.skip_message
+    assert "broken/benchmark.yaml: not readable as YAML" in again.skip_message
+
+
+def test_a_deleted_benchmark_is_forgotten_quietly(instance, tmp_path, tiny_model, embedded):
+    write_benchmark(tmp_path, tiny_model)
+    first = tick(instance, tmp_path)
+    (tmp_path / "tiny" / "benchmark.yaml").unlink()
+    assert isinstance(tick(instance, tmp_path, first.cursor), dg.SkipReason)
+    assert set(json.loads(first.cursor)) == {"pocket", "tiny"}
+
+
+def test_no_directory_is_no_error(instance, tmp_path, embedded):
+    assert isinstance(tick(instance, tmp_path / "nowhere"), dg.SensorResult)
+
+
+def test_runs_end_at_the_gate():
+    from rllm_assets.automation.backfill import TO_THE_GATE
+    from rllm_assets.definitions import defs
+
+    job = defs.resolve_job_def("to_the_gate")
+    keys = {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
+    assert keys == set(TO_THE_GATE)
