@@ -60,9 +60,10 @@ def deployed_endpoint(
             "evaluation_metrics": artefacts.version("evaluation_metrics", partition),
         },
     )
+    serving = resolved.config.serving.model_copy(update={"name": _name(resolved.config.serving.name, partition)})
     root = Path(os.environ.get("RLLM_ENDPOINTS", Path(artefacts.root) / "endpoints"))
     try:
-        endpoint = deploy(servable, resolved.config.serving, root, messages)
+        endpoint = deploy(servable, serving, root, messages)
     except ServingError as error:
         raise refuse(str(error)) from None
 
@@ -91,6 +92,16 @@ def deployed_endpoint(
             "curl": dg.MetadataValue.md(f"```bash\n{curl}\n```"),
         },
     )
+
+
+def _name(prefix: str, partition: str) -> str:
+    """Each benchmark has an endpoint of its own; Kubernetes takes names of at most 40 characters, without underscores."""
+    name = f"{prefix}-{partition}".replace("_", "-")
+    if len(name) > 40:
+        raise refuse(
+            f"{partition}: the endpoint's name {name} is longer than 40 characters; set a shorter serving.name"
+        )
+    return name
 
 
 def _require_gate(evaluation: Path, checkpoint: Path, partition: str, name: str) -> None:

@@ -46,6 +46,8 @@ def lora_checkpoint(
     from rllm_assets.training.records import run_key
     from rllm_assets.training.run import train
     from rllm_assets.training.trainer import TrainingError
+    from rllm_assets.training.tuning import WARM_STARTS
+    from rllm_assets.training.warm_adapter import borrow_warm_start, warm_start_key
 
     partition = context.partition_key
     benchmark = settings.benchmark(partition)
@@ -59,6 +61,9 @@ def lora_checkpoint(
     )
     base = find_model(resolved.config.model.name)
     work = artefacts.work_directory("lora_checkpoint", partition, run_key(resolved.config, data, base.content_hash))
+    # Tuning made the same warm start, unless it found a better model or seed.
+    tuning = artefacts.work_directory("tuned_hyperparameters", partition, data.content_hash())
+    borrow_warm_start(tuning / WARM_STARTS, work, warm_start_key(resolved.config, data, base.content_hash))
 
     with mlflow_runs.run(context, "lora_checkpoint", resolved) as run:
 

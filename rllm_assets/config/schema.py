@@ -237,7 +237,7 @@ class ServingConfig(_Part):
     name: str = Field(
         default="rllm",
         pattern=r"^[a-z]([a-z0-9\-]{0,38}[a-z0-9])?$",
-        description="Of the endpoint and the served model.",
+        description="Of the endpoint and the served model; deployed_endpoint adds the benchmark: rllm-pocket.",
     )
     port: int = Field(
         default=0, ge=0, le=65535, description="Of the local endpoint; 0 keeps the last one or takes a free one."

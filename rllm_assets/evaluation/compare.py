@@ -96,31 +96,29 @@ def _evaluate_share(share: _Share, send: Callable[[int], None]) -> list[IssueRes
     with Verifier(workers=None if share.workers == 1 else 1, allow_unsandboxed=share.allow_unsandboxed) as verifier:
         judge = Judge(answer_format(share.format_name), verifier, Scorer(config.rewards, for_training=False))
 
-        def ask(samples: int, temperature: float) -> list[list[Rollout]]:
-            return collect(
-                sampler,
-                policy.tokenizer,
-                judge,
-                issues,
-                samples=samples,
-                temperature=temperature,
-                max_prompt_tokens=config.model.max_prompt_tokens,
-                max_response_tokens=config.model.max_response_tokens,
-                seeds=seeds,
-                progress=send,
-            )
-
+        # The greedy answer is sampled beside the others, with which it shares its prompt and often its first tokens.
+        temperatures = [settings.temperature] * settings.samples + [0.0] * settings.greedy
         for name, adapter in share.adapters.items():
             if adapter is None:
                 sampler.use_base()
             else:
                 policy.load_adapter(adapter)
                 sampler.refresh()
-            sampled = ask(settings.samples, settings.temperature)
-            greedy = ask(1, 0.0) if settings.greedy else [None] * len(issues)
+            answers = collect(
+                sampler,
+                policy.tokenizer,
+                judge,
+                issues,
+                samples=len(temperatures),
+                temperature=temperatures,
+                max_prompt_tokens=config.model.max_prompt_tokens,
+                max_response_tokens=config.model.max_response_tokens,
+                seeds=seeds,
+                progress=send,
+            )
             results += [
-                _issue_result(name, issue, answers, one[0] if one else None)
-                for issue, answers, one in zip(issues, sampled, greedy, strict=True)
+                _issue_result(name, issue, group[: settings.samples], group[-1] if settings.greedy else None)
+                for issue, group in zip(issues, answers, strict=True)
             ]
     return results
 

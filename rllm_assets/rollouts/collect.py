@@ -75,7 +75,7 @@ def collect(
     issues: Sequence[Issue],
     *,
     samples: int,
-    temperature: float,
+    temperature: float | Sequence[float],
     max_prompt_tokens: int,
     max_response_tokens: int,
     seeds: Sequence[int],

@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _train(args: argparse.Namespace, console: Console) -> int:
+    from rllm_assets.integration import BenchmarkIntegration
     from rllm_assets.training.api import RLLMTrainer
 
     if args.val_path and not args.train_path:
@@ -74,14 +75,24 @@ async def _train(args: argparse.Namespace, console: Console) -> int:
         resolved = _without_max_steps(resolved)
     train_path, val_path, answer_format = args.train_path, args.val_path, args.answer_format
     if benchmark is not None:
-        train_path, val_path = await _prepare(benchmark.id, resolved, args, console)
+        integration = BenchmarkIntegration(
+            resolved.config, args.output_dir, args.benchmarks_dir, allow_unsandboxed=args.allow_unsandboxed
+        )
+        _, train_path, val_path = await integration.convert_existing_benchmark(benchmark.id)
         answer_format = benchmark.answer_format
 
     with _progress(console) as progress:
         task = progress.add_task("training", total=None, status="loading the model")
 
         def on_metrics(metrics: Mapping[str, float]) -> None:
-            if "warm_start_steps" in metrics:
+            if "base_sampled" in metrics:
+                progress.update(
+                    task,
+                    total=metrics["base_sampled_total"],
+                    completed=metrics["base_sampled"],
+                    status="sampling the base",
+                )
+            elif "warm_start_steps" in metrics:
                 status = f"warm start, loss {metrics['warm_start_loss']:.3f}"
                 progress.update(
                     task, total=metrics["warm_start_steps"], completed=metrics["warm_start_step"], status=status
@@ -116,29 +127,6 @@ def _without_max_steps(resolved: Resolved) -> Resolved:
     training = resolved.config.training.model_copy(update={"max_steps": None})
     config = resolved.config.model_copy(update={"training": training})
     return Resolved(config, {**resolved.origins, "training.max_steps": "command line (--epochs)"})
-
-
-async def _prepare(
-    benchmark_id: str, resolved: Resolved, args: argparse.Namespace, console: Console
-) -> tuple[Path, Path]:
-    """Convert the benchmark, and sample the base on its training issues where the configuration learns from that."""
-    from rllm_assets.data.training_files import read_training_file, write_training_file
-    from rllm_assets.integration import BenchmarkIntegration, TrajectoryIntegration
-
-    config = resolved.config
-    integration = BenchmarkIntegration(
-        config, args.output_dir, args.benchmarks_dir, allow_unsandboxed=args.allow_unsandboxed
-    )
-    converted = await integration.convert_existing_benchmark(benchmark_id)
-    if config.trajectories.rollouts_per_issue == 0:
-        return converted.train_path, converted.val_path
-    issues, gold, folds, _ = read_training_file(converted.train_path)
-    console.print(f"sampling the base on {len(issues)} training issues")
-    answers = find_benchmark(benchmark_id, args.benchmarks_dir).answer_format
-    trajectories = TrajectoryIntegration(config, answer_format=answers, allow_unsandboxed=args.allow_unsandboxed)
-    rollouts = [attempt for attempt in await trajectories.generate(issues) if attempt.kind == "rollout"]
-    write_training_file(converted.train_path, issues, [*gold, *rollouts], [fold or 0 for fold in folds])
-    return converted.train_path, converted.val_path
 
 
 def _progress(console: Console) -> Progress:

@@ -13,6 +13,7 @@ from rllm_assets.data.training_files import TrainingFileError, read_training_fil
 from rllm_assets.data.trajectories import Attempt
 from rllm_assets.evaluation.compare import evaluate, report
 from rllm_assets.evaluation.records import Report
+from rllm_assets.rollouts.first_attempts import sample_base
 from rllm_assets.training.records import Metrics, TrainingData, TrainingResult
 from rllm_assets.training.run import train
 
@@ -52,6 +53,7 @@ class RLLMTrainer:
     async def train(self, train_data_path: Path | str, val_data_path: Path | str | None = None) -> Trained:
         """Train on one file and, where another is given, compare the LoRA with its base on that one.
 
+        Where the configuration starts from the base's own answers and the file has none, the base is sampled first.
         Stopping and the choice of the checkpoint use fold 0 of the training file (its column `fold`, or cut by hash), never the
         validation file, so that the comparison is honest. Writes adapter/, config.yaml (every key with its origin),
         metrics.jsonl and report.json to the output directory. A killed run goes on when it is called again.
@@ -75,6 +77,7 @@ class RLLMTrainer:
                 raise TrainingFileError(f"{train_path.name} and {val_path.name} share issues: {found[0]}")
         work = self._output / "work"
         unsandboxed = self._allow_unsandboxed
+        data = self._with_rollouts(data)
         result = train(self._resolved.config, data, work, self._on_metrics, allow_unsandboxed=unsandboxed)
         comparison = self._compare(result.adapter, val) if val else None
         write_text(self._output / "config.yaml", self._resolved.to_yaml())
@@ -85,6 +88,23 @@ class RLLMTrainer:
             for file in result.adapter.iterdir():
                 (target / file.name).write_bytes(file.read_bytes())
         return Trained(self._output / "adapter", result, rejected, comparison)
+
+    def _with_rollouts(self, data: TrainingData) -> TrainingData:
+        """Add rollouts of the base where the configuration learns from them and the file brought none."""
+        config = self._resolved.config
+        wanted = config.training.warm_start == "own" or config.training.curriculum == "solve_rate"
+        known = any(attempt.kind == "rollout" for attempt in data.attempts)
+        if not wanted or known or config.trajectories.rollouts_per_issue == 0:
+            return data
+
+        def progress(done: int, total: int) -> None:
+            if self._on_metrics is not None:
+                self._on_metrics({"step": 0, "base_sampled": done, "base_sampled_total": total})
+
+        attempts, _ = sample_base(
+            config, data.train, self._answer_format, progress, allow_unsandboxed=self._allow_unsandboxed
+        )
+        return TrainingData(data.train, data.fold, attempts, self._answer_format)
 
     def _compare(self, adapter: Path, val: list[Issue]) -> Report:
         results = evaluate(

@@ -22,7 +22,7 @@ from rllm_assets.training.collective import Alone, Collective
 from rllm_assets.training.curriculum import Curriculum
 from rllm_assets.training.records import Metrics, MetricsLog, TrainingData, TrainingResult, run_key
 from rllm_assets.training.update import Optimizers, Updater
-from rllm_assets.training.warm_adapter import load_warm_start, save_warm_start, warm_start_key
+from rllm_assets.training.warm_adapter import WARM_START, load_warm_start, save_warm_start, warm_start_key
 from rllm_assets.training.warm_start import Example, gold_examples, own_examples, warm_start
 
 OnMetrics = Callable[[Metrics], None]
@@ -63,7 +63,7 @@ class Trainer:
         self._total_steps = self._count_steps()
         self._issues = {issue.instance_id: issue for issue in self._data.train}
         self._curriculum = Curriculum(
-            list(self._issues), config.training.curriculum, config.training.seed, _solve_rates(self._data)
+            list(self._issues), config.training.curriculum, config.training.seed, _tries(self._data)
         )
         self._updater = Updater(
             self._policy,
@@ -109,7 +109,7 @@ class Trainer:
     def _start(self) -> None:
         examples = self._warm_start_examples()
         key = warm_start_key(self._config, self._data, self._policy.base.content_hash)
-        if examples and not load_warm_start(self._directory / "warm_start", self._policy, key):
+        if examples and not load_warm_start(self._directory / WARM_START, self._policy, key):
             warm_start(
                 self._policy,
                 examples,
@@ -119,7 +119,7 @@ class Trainer:
                 self._collective,
                 lambda metrics: self._on_metrics({"step": 0, **metrics}),
             )
-            self._write(lambda: save_warm_start(self._directory / "warm_start", self._policy, key))
+            self._write(lambda: save_warm_start(self._directory / WARM_START, self._policy, key))
         self._state.step = 0
         self._record({"warm_start_examples": len(examples), **self._evaluate_on_fold()})
         self._checkpoint()
@@ -235,7 +235,7 @@ class Trainer:
                 "nothing was learned from reinforcement: in no step did the answers to an issue earn different rewards; "
                 "use easier issues, more answers an issue (training.group_size), or a warm start"
             )
-        warm = self._directory / "warm_start"
+        warm = self._directory / WARM_START
         return TrainingResult(
             adapter=self._directory / "best",
             warm_start_adapter=warm if warm.exists() else None,
@@ -362,10 +362,9 @@ def rollout_metrics(groups: Sequence[Sequence[Rollout]]) -> dict[str, float]:
     return metrics
 
 
-def _solve_rates(data: TrainingData) -> dict[str, float]:
+def _tries(data: TrainingData) -> dict[str, list[bool]]:
     tries: dict[str, list[bool]] = {}
     for attempt in data.attempts:
         if attempt.kind == "rollout" and attempt.verdict.counts:
             tries.setdefault(attempt.instance_id, []).append(attempt.verdict.resolved)
-    known = {issue.instance_id for issue in data.train}
-    return {i: sum(results) / len(results) for i, results in tries.items() if i in known}
+    return tries

@@ -14,7 +14,7 @@ from rllm_assets.models.loading import load_tokenizer
 from rllm_assets.rollouts import PromptTooLongError, prompt_tokens
 from rllm_assets.training.records import TrainingData
 from rllm_assets.training.run import train
-from rllm_assets.training.warm_adapter import warm_start_key
+from rllm_assets.training.warm_adapter import borrow_warm_start, lend_warm_start, warm_start_key
 
 _ADAPTER = "adapter"
 
@@ -88,14 +88,12 @@ def run_trial(task: Task) -> Score:
     began = time.monotonic()
     shutil.rmtree(task.directory, ignore_errors=True)
     base = find_model(task.config.model.name)
-    shared = task.warm_starts / warm_start_key(task.config, task.data, base.content_hash)[:16]
+    key = warm_start_key(task.config, task.data, base.content_hash)
     work = task.directory / "work"
-    if shared.exists():
-        # Training takes a warm start that lies in its directory, if it is the one that it would make.
-        shutil.copytree(shared, work / "warm_start")
+    borrow_warm_start(task.warm_starts, work, key)
     result = train(task.config, task.data, work, allow_unsandboxed=task.allow_unsandboxed)
-    if result.warm_start_adapter is not None and not shared.exists():
-        _copy(result.warm_start_adapter, shared)
+    if result.warm_start_adapter is not None:
+        lend_warm_start(result.warm_start_adapter, task.warm_starts, key)
     _copy(work / "checkpoints" / f"step-{task.config.tuning.steps:06d}", task.directory / _ADAPTER, "adapter_*")
     shutil.rmtree(work)
     rates = [row["fold_pass_rate"] for row in result.metrics if "fold_pass_rate" in row]

@@ -25,6 +25,8 @@ from rllm_assets.training.trials import Remeasured, Score, Task, trial_config
 CONFIRMATION_SAMPLES = 6
 # A wrong choice costs little here, so the test is not as strict as the gate's.
 LEVEL = 0.1
+# Where the trials leave their warm starts, under the search's directory; a training that comes after may begin with one.
+WARM_STARTS = "warm_starts"
 _RESAMPLES = 10_000
 
 
@@ -206,7 +208,7 @@ class _Tuner:
             trial_config(changed, here=self._place.in_process),
             self._data,
             self._directory / "trials" / f"{self._name}-{proposal.number:04d}",
-            self._directory / "warm_starts",
+            self._directory / WARM_STARTS,
             self._allow_unsandboxed,
         )
 

@@ -1,6 +1,7 @@
 """A warm start's adapter, kept with the hash of all it depends on, so that other runs may begin with it."""
 
 import json
+import shutil
 from pathlib import Path
 
 from rllm_assets.config import RLLMConfig
@@ -9,6 +10,8 @@ from rllm_assets.data.hashing import content_hash
 from rllm_assets.models.policy import Policy
 from rllm_assets.training.records import TrainingData
 
+# Where a training run keeps it, under its directory.
+WARM_START = "warm_start"
 _KEY = "warm_start.json"
 
 
@@ -33,6 +36,21 @@ def save_warm_start(directory: Path, policy: Policy, key: str) -> None:
     with atomic_directory(directory) as target:
         policy.save_adapter(target)
         (target / _KEY).write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
+
+
+def borrow_warm_start(shared: Path, directory: Path, key: str) -> None:
+    """Put a warm start that another run has made under `shared`, if it is this one, where a run in `directory` looks for it."""
+    made, here = shared / key[:16], directory / WARM_START
+    if made.exists() and not here.exists():
+        with atomic_directory(here) as target:
+            shutil.copytree(made, target, dirs_exist_ok=True)
+
+
+def lend_warm_start(adapter: Path, shared: Path, key: str) -> None:
+    """Leave a run's warm start under `shared` for others."""
+    if not (shared / key[:16]).exists():
+        with atomic_directory(shared / key[:16]) as target:
+            shutil.copytree(adapter, target, dirs_exist_ok=True)
 
 
 def load_warm_start(directory: Path, policy: Policy, key: str) -> bool:

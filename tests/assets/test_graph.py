@@ -1,6 +1,9 @@
 """The whole graph in process: every asset real, each with what the UI shows and what lineage needs."""
 
 import json
+import shutil
+import socket
+import subprocess
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -10,6 +13,8 @@ import yaml
 from rllm_assets.automation.backfill import TO_THE_GATE
 from rllm_assets.data.tables import attempts_from_table, issues_from_table
 from rllm_assets.definitions import defs
+from rllm_assets.resources.artefacts import Artefacts
+from rllm_assets.serving import stop_endpoint
 from rllm_assets.tracking.ancestry import dependence, verify
 from rllm_assets.tracking.lineage import read_lineage
 
@@ -176,6 +181,62 @@ def test_a_fix_that_does_not_resolve_is_quarantined(make_graph):
     assert (metadata["dagster/row_count"].value, metadata["quarantined"].value) == (11, 2)
     assert "tiny-1: the fix does not resolve it" in metadata["quarantine"].value
     assert "functions.12: a mapping is expected" in metadata["quarantine"].value
+
+
+@pytest.mark.slow
+class TestDeployment:
+    """On a copy of what the finished graph left."""
+
+    @pytest.fixture
+    def graph(self, finished_graph, tmp_path, monkeypatch):
+        storage = tmp_path / "storage"
+        shutil.copytree(finished_graph.artefacts.root, storage)
+        monkeypatch.setenv("RLLM_ENDPOINTS", str(tmp_path / "endpoints"))
+        monkeypatch.setattr(finished_graph, "artefacts", Artefacts(root=str(storage)))
+        yield finished_graph
+        stop_endpoint(tmp_path / "endpoints", "rllm-tiny")
+
+    def ask(self, url):
+        import openai
+
+        client = openai.OpenAI(base_url=url, api_key="none", max_retries=0)
+        answer = client.chat.completions.create(
+            model="rllm-tiny", messages=[{"role": "user", "content": "hello"}], max_tokens=4
+        )
+        return answer.choices[0].message
+
+    def test_it_refuses_without_its_gate_and_is_replaced_with_it(self, graph, tmp_path):
+        gate = graph.artefacts.path("evaluation_metrics", "tiny") / "gate.json"
+        passed = gate.read_text()
+        gate.write_text(json.dumps({**json.loads(passed), "passed": False, "reasons": ["the LoRA is no better"]}))
+        message, _ = failure_of(graph.materialize("deployed_endpoint", raise_on_error=False))
+        assert "tiny: not deployed, the gate has not passed: the LoRA is no better" in message
+        assert not (tmp_path / "endpoints").exists()
+
+        gate.write_text(passed)
+        assert graph.materialize("deployed_endpoint").success
+        url = graph.materialization("deployed_endpoint").metadata["url"].value
+        assert self.ask(url).role == "assistant"
+        directory = graph.artefacts.path("deployed_endpoint", "tiny")
+        lineage = read_lineage(directory)
+        assert {record.asset for record in lineage.ancestors.values()} == set(TO_THE_GATE)
+        assert dependence(directory, "tiny-1").depends
+        asked = subprocess.run(["bash", str(directory / "curl.sh")], capture_output=True, text=True, check=True)
+        assert json.loads(asked.stdout)["choices"][0]["message"]["role"] == "assistant"
+
+        gate.write_text(json.dumps({**json.loads(passed), "passed": False, "reasons": ["the LoRA is no better"]}))
+        assert not graph.materialize("deployed_endpoint", raise_on_error=False).success
+        assert self.ask(url).role == "assistant", "what it served still serves"
+
+        gate.write_text(passed)
+        assert graph.materialize("deployed_endpoint").success
+        assert graph.materialization("deployed_endpoint").metadata["url"].value == url
+
+    def test_a_port_in_use_is_named(self, graph):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            failed = graph.materialize("deployed_endpoint", overrides={"serving.port": port}, raise_on_error=False)
+        assert str(port) in failure_of(failed)[0]
 
 
 def failure_of(result):

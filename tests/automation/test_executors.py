@@ -3,8 +3,11 @@
 import subprocess
 import sys
 
+import dagster as dg
+import kubernetes
 import pytest
-from dagster_k8s.job import get_user_defined_k8s_config
+from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job, get_user_defined_k8s_config
+from kubernetes.utils.quantity import parse_quantity
 
 from rllm_assets.assets.sizes import heavy_tags
 from rllm_assets.automation.executors import ExecutorError, chosen_executor
@@ -48,12 +51,33 @@ def test_sizes_come_from_the_environment(monkeypatch):
     }
 
 
-@pytest.mark.parametrize("gpus", ["0", "1"])
-def test_every_pod_that_kubernetes_would_create_parses(monkeypatch, gpus):
+def pod_of(tags):
+    """The Kubernetes Job that dagster-k8s would create for a step with these tags, as the API server would get it."""
+    config = DagsterK8sJobConfig(job_image="rllm-assets:0.1.0", dagster_home="/opt/dagster")
+    job = construct_dagster_k8s_job(
+        config, ["dagster", "api", "execute_step"], "step", get_user_defined_k8s_config(tags)
+    )
+    return kubernetes.client.ApiClient().sanitize_for_serialization(job)["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize(("gpus", "asked"), [("0", None), ("1", "1")])
+def test_a_heavy_pod_asks_for_what_there_is(monkeypatch, gpus, asked):
     monkeypatch.setenv("RLLM_STEP_GPUS", gpus)
-    config = get_user_defined_k8s_config(heavy_tags())
-    resources = config.container_config["resources"]
-    assert resources["limits"].get("nvidia.com/gpu") == (None if gpus == "0" else "1")
+    (container,) = pod_of(dg.op(name="step", tags=heavy_tags())(lambda: None).tags)["containers"]
+    assert container["resources"]["limits"].get("nvidia.com/gpu") == asked
+    for quantities in container["resources"].values():
+        assert all(parse_quantity(quantity) > 0 for quantity in quantities.values())
+
+
+def test_every_pod_that_kubernetes_would_create_parses():
+    from rllm_assets.definitions import defs
+
+    steps = {a.op.name: a.op.tags for a in defs.resolve_asset_graph().assets_defs if a.is_executable}
+    assert set(HEAVY) < set(steps)
+    for name, tags in steps.items():
+        (container,) = pod_of(tags)["containers"]
+        assert container["image"] == "rllm-assets:0.1.0", name
+        assert ("resources" in container) == (name in HEAVY), name
 
 
 def test_heavy_assets_are_tagged_and_pooled_and_the_others_are_not():

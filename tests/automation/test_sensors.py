@@ -33,19 +33,18 @@ def observed(result):
     return {(event.asset_key.to_user_string(), event.partition) for event in result.asset_events}
 
 
-def test_the_first_tick_adds_and_runs_what_is_there(instance, tmp_path, tiny_model, monkeypatch):
-    monkeypatch.setenv("RLLM_CACHE", str(tmp_path / "no-model"))
+@pytest.fixture
+def embedded(monkeypatch, tiny_model):
+    """The embedded model stands in for itself: these tests are not about downloading it."""
+    monkeypatch.setattr("rllm_assets.models.embedded.embedded_model", lambda: tiny_model)
+
+
+def test_the_first_tick_adds_and_runs_what_is_there(instance, tmp_path, tiny_model, embedded):
     write_benchmark(tmp_path, tiny_model)
     found = tick(instance, tmp_path)
     assert [key for key, _ in requested(found)] == ["tiny"]
     assert sorted(instance.get_dynamic_partitions("benchmarks")) == ["pocket", "tiny"]
     assert {("benchmark_source", "tiny"), ("base_model", None)} <= observed(found)
-
-
-@pytest.fixture
-def embedded(monkeypatch, tiny_model):
-    """The embedded model stands in for itself: these tests are not about downloading it."""
-    monkeypatch.setattr("rllm_assets.models.embedded.embedded_model", lambda: tiny_model)
 
 
 def test_a_bundled_benchmark_waits_to_be_asked_for(instance, tmp_path, embedded):

@@ -5,6 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from rllm_assets.config import ModelConfig
+from rllm_assets.models.branches import Branches
 from rllm_assets.models.packing import pack
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.sampler import Sampler
@@ -65,6 +66,25 @@ def test_waves_change_nothing(sampler, monkeypatch):
     together = draw(sampler)
     monkeypatch.setattr("rllm_assets.models.sampler.MAX_ROWS", 7)
     assert [[a.token_ids for a in g] for g in draw(sampler)] == [[a.token_ids for a in g] for g in together]
+
+
+def test_greedy_and_sampled_answers_come_together(sampler):
+    mixed = draw(sampler, samples=3, temperature=[0.9, 0.9, 0.0])
+    sampled, greedy = draw(sampler, samples=2), draw(sampler, samples=1, temperature=0.0)
+    assert [[a.token_ids for a in group[:2]] for group in mixed] == [[a.token_ids for a in g] for g in sampled]
+    assert [group[2].token_ids for group in mixed] == [group[0].token_ids for group in greedy]
+
+
+def test_answers_that_agree_so_far_are_computed_once(sampler, monkeypatch):
+    widths = []
+    whole = Branches.grow
+    monkeypatch.setattr(Branches, "grow", lambda self, children: widths.append(len(children)) or whole(self, children))
+    answers = draw(sampler, samples=20, temperature=0.4)
+    prefixes = [
+        {tuple(a.token_ids[: n + 1]) for a in g if len(a.token_ids) > n + 1} for n in range(39) for g in answers
+    ]
+    assert widths == [sum(map(len, prefixes[i : i + 3])) for i in range(0, len(prefixes), 3)][: len(widths)]
+    assert widths[0] < 60
 
 
 def test_seeds_matter(sampler):

@@ -1,0 +1,117 @@
+"""A training run: what it writes, that a killed one goes on as if nothing had happened, and what it refuses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rllm_assets.data.verdicts import Verdict
+from rllm_assets.training.records import TrainingData, read_metrics
+from rllm_assets.training.trainer import Trainer, TrainingError
+from tests.training.small_runs import RaggedVerifier, attempts, small_config, small_data, untimed
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import torch
+from rllm_assets.training.trainer import Trainer
+from tests.training.small_runs import RaggedVerifier, small_config, small_data
+
+torch.set_num_threads(1)
+config = small_config(Path(sys.argv[1]), training={"algorithm": sys.argv[3], "max_steps": 4})
+Trainer(config, small_data(), Path(sys.argv[2]), RaggedVerifier(), lambda row: print(row["step"], flush=True)).run()
+"""
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def weights(result):
+    return (result.adapter / "adapter_model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+def test_a_killed_run_goes_on_bit_for_bit(tiny_model, tmp_path, one_thread, algorithm):
+    config = small_config(tiny_model, training={"algorithm": algorithm, "max_steps": 4})
+    whole = Trainer(config, small_data(), tmp_path / "whole", RaggedVerifier()).run()
+    command = [sys.executable, "-c", PROGRAM, str(tiny_model), str(tmp_path / "killed"), algorithm]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip() == "2":
+                process.kill()
+    seen = []
+    resumed = Trainer(config, small_data(), tmp_path / "killed", RaggedVerifier(), seen.append).run()
+    # The step that was reported may or may not have reached its checkpoint.
+    assert [row["step"] for row in seen] in ([2, 3, 4], [3, 4])
+    assert weights(resumed) == weights(whole)
+    assert [untimed(row) for row in resumed.metrics] == [untimed(row) for row in whole.metrics]
+    assert [untimed(row) for row in read_metrics(tmp_path / "killed" / "metrics.jsonl")] == [
+        untimed(row) for row in whole.metrics
+    ]
+
+
+def test_a_finished_run_is_not_trained_again(tiny_model, tmp_path):
+    config = small_config(tiny_model)
+    first = Trainer(config, small_data(), tmp_path, RaggedVerifier()).run()
+    seen = []
+    again = Trainer(config, small_data(), tmp_path, RaggedVerifier(), seen.append).run()
+    assert seen == []
+    assert weights(again) == weights(first)
+
+
+def test_another_configuration_does_not_go_on_from_this_one(tiny_model, tmp_path):
+    Trainer(small_config(tiny_model), small_data(), tmp_path, RaggedVerifier()).run()
+    seen = []
+    other = small_config(tiny_model, training={"learning_rate": 2e-3})
+    Trainer(other, small_data(), tmp_path, RaggedVerifier(), seen.append).run()
+    assert [row["step"] for row in seen] == [0, 1, 2, 3]
+
+
+def test_the_warm_start_on_own_answers_is_kept_beside_the_best(tiny_model, tmp_path):
+    data = small_data()
+    data = TrainingData(data.train, data.fold, attempts(data.train), data.format_name)
+    config = small_config(tiny_model, training={"warm_start": "own", "warm_start_batch_size": 4})
+    seen = []
+    result = Trainer(config, data, tmp_path, RaggedVerifier(), seen.append).run()
+    assert [row["warm_start_step"] for row in seen if "warm_start_step" in row] == [1, 2, 3, 4]
+    assert result.metrics[0]["warm_start_examples"] == 14
+    assert result.warm_start_adapter is not None
+    assert (result.warm_start_adapter / "adapter_model.safetensors").read_bytes() != weights(result)
+
+
+def test_a_warm_start_without_own_answers_is_told(tiny_model, tmp_path):
+    config = small_config(tiny_model, training={"warm_start": "own", "max_steps": 1})
+    result = Trainer(config, small_data(), tmp_path, RaggedVerifier()).run()
+    assert "no rollout of the base resolved a training issue" in result.warnings[0]
+
+
+class SilentVerifier(RaggedVerifier):
+    """The infrastructure is down."""
+
+    def verify_many(self, jobs):
+        return [Verdict(status="no_verdict", reason="no sandbox worker answered") for _ in jobs]
+
+
+def test_training_stops_where_verdicts_fail_for_infrastructure_reasons(tiny_model, tmp_path):
+    config = small_config(tiny_model, rewards={"no_verdict_alarm": 0.05})
+    with pytest.raises(TrainingError, match=r"20 of 20 answers got no verdict.*no sandbox worker answered"):
+        Trainer(config, small_data(), tmp_path, SilentVerifier()).run()
+
+
+def test_issues_whose_prompts_are_too_long_are_left_out_and_told(tiny_model, tmp_path):
+    long = small_data()
+    report = "again and " * 200
+    train = [long.train[0].model_copy(update={"problem_statement": report}), *long.train[1:]]
+    config = small_config(tiny_model, training={"max_steps": 1})
+    result = Trainer(config, TrainingData(train, long.fold), tmp_path, RaggedVerifier()).run()
+    assert result.warnings[0].startswith("1 issues were left out: issue-00 has ")
+    with pytest.raises(TrainingError, match="no training issue to learn from; the first: issue-00 has"):
+        Trainer(config, TrainingData(train[:1], []), tmp_path / "none", RaggedVerifier()).run()
