@@ -34,7 +34,7 @@ dev: setup $(HOME_DIR)/demo/dagster.yaml
 	DAGSTER_HOME=$(HOME_DIR)/demo $(BIN)/dagster dev -w workspace.yaml
 
 test: setup
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(TESTS)
 
 lint: setup
 	$(BIN)/ruff format --check .

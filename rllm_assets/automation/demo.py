@@ -29,13 +29,13 @@ from rllm_assets.scripts.showing import report_table
 
 # Seconds that each step may take on two cores; their sum is the demo's budget.
 BUDGET: Mapping[str, int] = {
-    "historical_issues": 30,
-    "trajectories": 270,
+    "historical_issues": 20,
+    "trajectories": 240,
     "splits": 15,
-    "tuned_hyperparameters": 180,
-    "lora_checkpoint": 600,
+    "tuned_hyperparameters": 290,
+    "lora_checkpoint": 560,
     "evaluation_metrics": 330,
-    "deployed_endpoint": 75,
+    "deployed_endpoint": 45,
 }
 
 _STEP = re.compile(r" - (\w+) - STEP_(START|SUCCESS|FAILURE) - ")

@@ -7,8 +7,24 @@ from rllm_assets.config.schema import RLLMConfig
 
 # Sized for two CPU cores: the whole graph in under 25 minutes.
 _SMOLLM2: dict[str, Any] = {
-    "model": {"name": "smollm2-135m-instruct", "max_prompt_tokens": 384, "max_response_tokens": 128},
-    "training": {"algorithm": "grpo", "max_steps": 24, "warm_start": "own", "curriculum": "solve_rate"},
+    "model": {"name": "smollm2-135m-instruct", "max_prompt_tokens": 384, "max_response_tokens": 96},
+    # A LoRA on so small a model takes, and for a few steps needs, a large learning rate.
+    "training": {
+        "algorithm": "grpo",
+        "max_steps": 16,
+        "learning_rate": 4e-4,
+        "warm_start": "own",
+        "warm_start_learning_rate": 3e-4,
+        "curriculum": "solve_rate",
+    },
+    "trajectories": {"rollouts_per_issue": 2},
+    "tuning": {
+        "trials": 2,
+        "steps": 2,
+        "issues": 12,
+        "space": {"training.learning_rate": {"low": 1e-4, "high": 1e-3, "log": True}},
+    },
+    "evaluation": {"max_issues": 56},
     # Two processes of one thread use two cores better than one process of two threads.
     "distributed": {"num_workers": 2},
 }

@@ -181,7 +181,7 @@ def _logits(model: torch.nn.Module, hidden: Tensor) -> Tensor:
 
 
 def _draw(logits_BV: Tensor, branch_R: Tensor, uniform_R: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Draw each answer's token by inverting its branch's distribution at one uniform number; return it with its log-probability."""
+    """Draw each answer's token, by inverting its branch's distribution at one uniform number, with its log-probability."""
     if temperature == 0:
         logits_RV = logits_BV[branch_R]
         chosen = logits_RV.argmax(-1)

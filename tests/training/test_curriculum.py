@@ -15,7 +15,7 @@ def test_uniform_takes_each_once_before_any_twice():
     curriculum = Curriculum(IDS, "uniform", 0)
     drawn = [curriculum.next(8) for _ in range(5)]
     assert Counter(i for batch in drawn for i in batch) == Counter(dict.fromkeys(IDS, 2))
-    assert Counter(sum(drawn[:2], []) + drawn[2][:4]) == Counter(IDS)
+    assert Counter([*drawn[0], *drawn[1], *drawn[2][:4]]) == Counter(IDS)
 
 
 def test_issues_that_are_solved_sometimes_come_first():
