@@ -22,7 +22,7 @@ CONFIG = {
 }
 
 
-def write_benchmark(directory: Path, model: Path, name: str = "tiny", **config: dict) -> Path:
+def write_benchmark(directory: Path, model: Path, name: str = "tiny", /, **config: dict) -> Path:
     """Write `directory`/`name`/benchmark.yaml with twelve functions, and return the directory of benchmarks."""
     folder = directory / name
     (folder / "issues").mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def write_benchmark(directory: Path, model: Path, name: str = "tiny", **config: 
     ]
     (folder / "issues" / "sums.yaml").write_text(yaml.safe_dump({"functions": functions}))
     merged = {part: {**CONFIG.get(part, {}), **config.get(part, {})} for part in {*CONFIG, *config}}
-    merged["model"]["name"] = str(model)
+    merged["model"].setdefault("name", str(model))
     description = {"id": name, "source": "functions", "path": "issues", "config": merged}
     (folder / "benchmark.yaml").write_text(yaml.safe_dump(description))
     return directory

@@ -6,22 +6,24 @@ from pathlib import Path
 
 import dagster as dg
 
-from rllm_assets.assets.display import refuse
+from rllm_assets.assets.display import refuse, refusing
 from rllm_assets.assets.sizes import OWNERS
+from rllm_assets.assets.trained import as_trained
 from rllm_assets.automation.partitions import benchmarks
 from rllm_assets.data.answers import answer_format
 from rllm_assets.data.files import write_text
+from rllm_assets.data.hashing import content_hash
 from rllm_assets.data.tables import issues_from_table, read_table
 from rllm_assets.resources.artefacts import Artefacts, result
 from rllm_assets.resources.settings import Settings
 from rllm_assets.resources.tracking import MLflow
-from rllm_assets.serving import ChatMessage, Servable, ServingError, curl_command, deploy
-from rllm_assets.tracking.lineage import LineageInput, read_lineage
+from rllm_assets.serving import ChatMessage, Servable, curl_command, deploy
+from rllm_assets.tracking.lineage import Lineage, LineageInput, read_lineage
 
 
 @dg.asset(
     partitions_def=benchmarks,
-    deps=["evaluation_metrics", "lora_checkpoint", "val_split", "base_model"],
+    deps=["evaluation_metrics", "lora_checkpoint", "train_split", "base_model"],
     group_name="serving",
     kinds={"huggingface", "kubernetes"},
     owners=OWNERS,
@@ -39,16 +41,17 @@ def deployed_endpoint(
 
     partition = context.partition_key
     benchmark = settings.benchmark(partition)
-    resolved = settings.resolve(partition)
-    checkpoint, evaluation, val = (
-        artefacts.existing(name, partition) for name in ("lora_checkpoint", "evaluation_metrics", "val_split")
+    checkpoint, evaluation, train = (
+        artefacts.existing(name, partition) for name in ("lora_checkpoint", "evaluation_metrics", "train_split")
     )
-    _require_gate(evaluation, checkpoint, partition, resolved.config.evaluation.gate)
-    issue = issues_from_table(read_table(val / "issues.parquet"))[0]
+    with refusing(partition):
+        resolved = as_trained(settings.resolve(partition), checkpoint)
+        lineage = read_lineage(checkpoint)
+        _require_gate(evaluation, lineage, partition, resolved.config.evaluation.gate)
+        base = find_model(resolved.config.model.name)
+    issue = issues_from_table(read_table(train / "issues.parquet"))[0]
     prompt = answer_format(benchmark.answer_format).prompt(issue)
     messages: list[ChatMessage] = [{"role": m["role"], "content": m["content"]} for m in prompt]
-    base = find_model(resolved.config.model.name)
-    lineage = read_lineage(checkpoint)
     servable = Servable(
         base_model_dir=base.directory,
         adapter_dir=checkpoint / "adapter",
@@ -62,10 +65,8 @@ def deployed_endpoint(
     )
     serving = resolved.config.serving.model_copy(update={"name": _name(resolved.config.serving.name, partition)})
     root = Path(os.environ.get("RLLM_ENDPOINTS", Path(artefacts.root) / "endpoints"))
-    try:
+    with refusing(partition):
         endpoint = deploy(servable, serving, root, messages)
-    except ServingError as error:
-        raise refuse(str(error)) from None
 
     with mlflow_runs.run(context, "deployed_endpoint", resolved) as run:
         promote_adapter(run, f"rllm-{partition}", lineage.data_version)
@@ -96,7 +97,10 @@ def deployed_endpoint(
 
 def _name(prefix: str, partition: str) -> str:
     """Each benchmark has an endpoint of its own; Kubernetes takes names of at most 40 characters, without underscores."""
-    name = f"{prefix}-{partition}".replace("_", "-")
+    name = f"{prefix}-{partition}"
+    if "_" in partition:
+        # a_b and a-b are two benchmarks.
+        name = f"{name.replace('_', '-')}-{content_hash(partition)[:4]}"
     if len(name) > 40:
         raise refuse(
             f"{partition}: the endpoint's name {name} is longer than 40 characters; set a shorter serving.name"
@@ -104,11 +108,11 @@ def _name(prefix: str, partition: str) -> str:
     return name
 
 
-def _require_gate(evaluation: Path, checkpoint: Path, partition: str, name: str) -> None:
+def _require_gate(evaluation: Path, checkpoint: Lineage, partition: str, name: str) -> None:
     """Dagster lets a later run of this asset alone pass by a failed check, so the gate is enforced here."""
     gate = json.loads((evaluation / "gate.json").read_text(encoding="utf-8"))
     evaluated = {source.asset: source.data_version for source in read_lineage(evaluation).inputs}
-    if evaluated.get("lora_checkpoint") != read_lineage(checkpoint).data_version:
+    if evaluated.get("lora_checkpoint") != checkpoint.data_version:
         raise refuse(f"{partition}: evaluation_metrics are those of another checkpoint; materialize them again")
     if gate["name"] != name:
         raise refuse(

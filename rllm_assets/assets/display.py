@@ -1,11 +1,36 @@
 """How assets show themselves: schemas, pictures, progress and refusals."""
 
 import base64
+import contextlib
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+
+# By module, so that an asset that trains nothing does not import torch for the names of errors.
+LIBRARY_ERRORS: Mapping[str, Sequence[str]] = {
+    "rllm_assets.compute.processes": ("ProcessError",),
+    "rllm_assets.compute.records": ("ComputeError",),
+    "rllm_assets.config.resolve": ("ConfigError",),
+    "rllm_assets.data.answers": ("AnswerFormatError",),
+    "rllm_assets.data.benchmarks": ("BenchmarkError",),
+    "rllm_assets.data.splits": ("SplitError",),
+    "rllm_assets.evaluation.compare": ("EvaluationError",),
+    "rllm_assets.models.embedded": ("ModelError",),
+    "rllm_assets.rewards.score": ("ScoreError",),
+    "rllm_assets.rollouts.collect": ("PromptTooLongError",),
+    "rllm_assets.sandbox.jobs": ("SandboxError", "SandboxUnavailableError"),
+    "rllm_assets.serving.records": ("ServingError",),
+    "rllm_assets.tracking.lineage": ("LineageError",),
+    "rllm_assets.training.checkpoints": ("CheckpointError",),
+    "rllm_assets.training.collective": ("WorkerGoneError",),
+    "rllm_assets.training.search_space": ("TuningError",),
+    "rllm_assets.training.trainer": ("TrainingError",),
+    "rllm_assets.training.update": ("BadLossError",),
+    "rllm_assets.verification.validation": ("ValidationError",),
+}
 
 
 def schema_of(columns: Sequence[dict[str, Any]], descriptions: dict[str, str] | None = None) -> dg.TableSchema:
@@ -36,3 +61,27 @@ def log_progress(context: dg.AssetExecutionContext, **numbers: float | int | str
 def refuse(message: str) -> dg.Failure:
     """Return the failure of a step that would fail again: Dagster does not retry it."""
     return dg.Failure(message, allow_retries=False)
+
+
+@contextlib.contextmanager
+def refusing(partition: str) -> Iterator[None]:
+    """Turn an error that the library raises on purpose into one line that names the partition.
+
+    Raises:
+        dagster.Failure: for one of `LIBRARY_ERRORS`; not retried.
+    """
+    try:
+        yield
+    except _library_errors() as error:
+        message = " ".join(str(error).split())
+        raise refuse(message if message.startswith(f"{partition}: ") else f"{partition}: {message}") from None
+
+
+def _library_errors() -> tuple[type[Exception], ...]:
+    # Only a module that is loaded can have raised.
+    return tuple(
+        getattr(sys.modules[module], name)
+        for module, names in LIBRARY_ERRORS.items()
+        if module in sys.modules
+        for name in names
+    )

@@ -5,20 +5,43 @@ from pathlib import Path
 
 import dagster as dg
 import pandas as pd
+import pyarrow as pa
 
-from rllm_assets.assets.display import log_progress, picture, refuse
+from rllm_assets.assets.display import log_progress, picture, refusing, schema_of
 from rllm_assets.assets.sizes import GPU_POOL, OWNERS, heavy_tags
+from rllm_assets.assets.trained import as_trained
 from rllm_assets.automation.partitions import benchmarks
 from rllm_assets.data.files import write_text
 from rllm_assets.data.hashing import content_hash
 from rllm_assets.data.splits import leaks
-from rllm_assets.data.tables import issues_from_table, read_table
-from rllm_assets.evaluation.records import PolicyName
+from rllm_assets.data.tables import issues_from_table, read_table, schema_columns, write_table
+from rllm_assets.evaluation.records import IssueResult, PolicyName
 from rllm_assets.resources.artefacts import Artefacts, result
 from rllm_assets.resources.sandbox import Sandbox
 from rllm_assets.resources.settings import Settings
 from rllm_assets.resources.tracking import MLflow
 from rllm_assets.tracking.lineage import LineageInput
+
+RESULT_SCHEMA = pa.schema(
+    [
+        pa.field("policy", pa.string(), nullable=False),
+        pa.field("instance_id", pa.string(), nullable=False),
+        pa.field("group", pa.string(), nullable=False),
+        pa.field("labels", pa.list_(pa.string()), nullable=False),
+        pa.field("samples", pa.int64(), nullable=False),
+        pa.field("resolved", pa.int64(), nullable=False),
+        pa.field("format_valid", pa.int64(), nullable=False),
+        pa.field("no_verdict", pa.int64(), nullable=False),
+        pa.field("in_process", pa.bool_(), nullable=False),
+        pa.field("sandbox_grade", pa.string(), nullable=False),
+        pa.field("tokens", pa.int64(), nullable=False),
+        pa.field("greedy_resolved", pa.bool_()),
+        pa.field("answer", pa.string(), nullable=False),
+    ]
+)
+"""The table of results: `IssueResult`, one row an issue and policy."""
+
+_DESCRIPTIONS = {name: field.description or "" for name, field in IssueResult.model_fields.items()}
 
 
 @dg.asset(
@@ -30,6 +53,7 @@ from rllm_assets.tracking.lineage import LineageInput
     code_version="1",
     pool=GPU_POOL,
     op_tags=heavy_tags(),
+    metadata={"dagster/column_schema": schema_of(schema_columns(RESULT_SCHEMA), _DESCRIPTIONS)},
 )
 def evaluation_metrics(
     context: dg.AssetExecutionContext, artefacts: Artefacts, settings: Settings, sandbox: Sandbox, mlflow_runs: MLflow
@@ -39,35 +63,33 @@ def evaluation_metrics(
     One row an issue and policy. All policies get the same prompts and seeds.
     """
     from rllm_assets.evaluation import plots
-    from rllm_assets.evaluation.compare import EvaluationError, evaluate, gate, report
+    from rllm_assets.evaluation.compare import evaluate, gate, report
     from rllm_assets.models.found import find_model
 
     partition = context.partition_key
     benchmark = settings.benchmark(partition)
-    resolved = settings.resolve(partition)
-    config = resolved.config
     checkpoint, val, train = (
         artefacts.existing(name, partition) for name in ("lora_checkpoint", "val_split", "train_split")
     )
+    with refusing(partition):
+        resolved = as_trained(settings.resolve(partition), checkpoint)
+        config = resolved.config
+        base = find_model(config.model.name)
     held_out = issues_from_table(read_table(val / "issues.parquet"))
     adapters: dict[PolicyName, Path | None] = {"base": None, "lora": checkpoint / "adapter"}
     if (checkpoint / "warm_start").is_dir():
         adapters["warm_start"] = checkpoint / "warm_start"
 
-    with mlflow_runs.run(context, "evaluation_metrics", resolved) as run:
-        try:
-            with sandbox.refusing():
-                results = evaluate(
-                    config,
-                    held_out,
-                    benchmark.answer_format,
-                    adapters,
-                    lambda done, total: log_progress(context, answers=done, of=total),
-                    allow_unsandboxed=sandbox.allow_unsandboxed,
-                )
-            measured = report(partition, results, config.evaluation)
-        except EvaluationError as error:
-            raise refuse(f"{partition}: {error}") from None
+    with refusing(partition), mlflow_runs.run(context, "evaluation_metrics", resolved) as run:
+        results = evaluate(
+            config,
+            held_out,
+            benchmark.answer_format,
+            adapters,
+            lambda done, total: log_progress(context, answers=done, of=total),
+            allow_unsandboxed=sandbox.allow_unsandboxed,
+        )
+        measured = report(partition, results, config.evaluation)
         train_issues = issues_from_table(read_table(train / "issues.parquet"))
         decision = gate(measured, results, leaks(train_issues, held_out), config.evaluation)
         lora, difference = measured.scores["lora"], measured.lora_over_base
@@ -87,14 +109,14 @@ def evaluation_metrics(
     with artefacts.replace(context, "evaluation_metrics") as draft:
         write_text(draft.directory / "report.json", measured.model_dump_json(indent=2) + "\n")
         write_text(draft.directory / "gate.json", decision.model_dump_json(indent=2) + "\n")
-        pd.DataFrame(rows).to_parquet(draft.directory / "results.parquet")
+        write_table(pa.Table.from_pylist(rows, schema=RESULT_SCHEMA), draft.directory / "results.parquet")
         draft.describe(
             content_hash([measured.model_dump(mode="json"), decision.model_dump(mode="json"), rows]),
             inputs=[
                 checkpoint,
                 val,
                 train,
-                LineageInput(asset="base_model", data_version=find_model(config.model.name).content_hash),
+                LineageInput(asset="base_model", data_version=base.content_hash),
             ],
             config=config.model_dump(mode="json"),
             seed=config.evaluation.seed,

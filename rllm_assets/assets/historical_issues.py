@@ -4,10 +4,9 @@ import collections
 
 import dagster as dg
 
-from rllm_assets.assets.display import refuse, schema_of
+from rllm_assets.assets.display import refuse, refusing, schema_of
 from rllm_assets.assets.sizes import OWNERS
 from rllm_assets.automation.partitions import benchmarks
-from rllm_assets.data.benchmarks import BenchmarkError
 from rllm_assets.data.sources import load_issues
 from rllm_assets.data.tables import (
     ISSUE_SCHEMA,
@@ -42,13 +41,11 @@ def historical_issues(
     the others go on.
     """
     benchmark = settings.benchmark(context.partition_key)
-    try:
+    with refusing(benchmark.id):
         issues, rejected = load_issues(benchmark)
-    except BenchmarkError as error:
-        raise refuse(str(error)) from None
-    with sandbox.verifier() as verifier:
-        issues, unverified = validate_issues(issues, verifier)
-        grade = verifier.grade
+        with sandbox.verifier() as verifier:
+            issues, unverified = validate_issues(issues, verifier)
+            grade = verifier.grade
     rejected += unverified
     for row in rejected:
         context.log.warning("quarantined %s", row)

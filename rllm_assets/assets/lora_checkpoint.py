@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import dagster as dg
 import pandas as pd
 
-from rllm_assets.assets.display import log_progress, picture, refuse
+from rllm_assets.assets.display import log_progress, picture, refusing
 from rllm_assets.assets.sizes import GPU_POOL, OWNERS, heavy_tags
 from rllm_assets.automation.partitions import benchmarks
 from rllm_assets.data.files import write_text
@@ -45,7 +45,6 @@ def lora_checkpoint(
     from rllm_assets.training.inputs import training_data
     from rllm_assets.training.records import run_key
     from rllm_assets.training.run import train
-    from rllm_assets.training.trainer import TrainingError
     from rllm_assets.training.tuning import WARM_STARTS
     from rllm_assets.training.warm_adapter import borrow_warm_start, warm_start_key
 
@@ -59,13 +58,14 @@ def lora_checkpoint(
     data = training_data(
         paths["train_split"] / "issues.parquet", paths["trajectories"] / "trajectories.parquet", benchmark.answer_format
     )
-    base = find_model(resolved.config.model.name)
+    with refusing(partition):
+        base = find_model(resolved.config.model.name)
     work = artefacts.work_directory("lora_checkpoint", partition, run_key(resolved.config, data, base.content_hash))
     # Tuning made the same warm start, unless it found a better model or seed.
     tuning = artefacts.work_directory("tuned_hyperparameters", partition, data.content_hash())
     borrow_warm_start(tuning / WARM_STARTS, work, warm_start_key(resolved.config, data, base.content_hash))
 
-    with mlflow_runs.run(context, "lora_checkpoint", resolved) as run:
+    with refusing(partition), mlflow_runs.run(context, "lora_checkpoint", resolved) as run:
 
         def on_metrics(metrics: Mapping[str, float]) -> None:
             step = int(metrics["step"])
@@ -73,11 +73,7 @@ def lora_checkpoint(
             shown = {name: round(metrics[name], 4) for name in _SHOWN if name in metrics}
             log_progress(context, step=step, of=resolved.config.training.max_steps or 0, **shown)
 
-        try:
-            with sandbox.refusing():
-                trained = train(resolved.config, data, work, on_metrics, allow_unsandboxed=sandbox.allow_unsandboxed)
-        except TrainingError as error:
-            raise refuse(str(error)) from None
+        trained = train(resolved.config, data, work, on_metrics, allow_unsandboxed=sandbox.allow_unsandboxed)
         for warning in trained.warnings:
             context.log.warning(warning)
 
@@ -103,7 +99,8 @@ def lora_checkpoint(
         )
         registered = register_adapter(run, artefact / "adapter", f"rllm-{partition}", checkpoint_hash=version)
         mlflow_run_id = run.id
-    shutil.rmtree(work, ignore_errors=True)
+    for asset in ("lora_checkpoint", "tuned_hyperparameters"):
+        artefacts.clear_work(asset, partition)
     steps = [row for row in trained.metrics if row["step"] > 0]
     return result(
         "lora_checkpoint",
@@ -120,6 +117,7 @@ def lora_checkpoint(
                 plots.training_curves(trained.metrics, f"{partition}: {resolved.config.training.algorithm}"),
                 "reward over steps",
             ),
+            "rewards": picture(plots.step_rewards(trained.metrics, f"{partition}: rewards of the steps"), "rewards"),
             "mlflow_run": mlflow_run_id or "",
             "registered": f"{registered.name} version {registered.version}" if registered else "when MLflow is back",
         },

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import dagster as dg
 import pyarrow as pa
 
-from rllm_assets.assets.display import refuse, schema_of
+from rllm_assets.assets.display import refusing, schema_of
 from rllm_assets.assets.sizes import OWNERS
 from rllm_assets.automation.partitions import benchmarks
 from rllm_assets.data.issues import Issue
-from rllm_assets.data.splits import SplitError, split_issues
+from rllm_assets.data.splits import split_issues
 from rllm_assets.data.tables import (
     ISSUE_SCHEMA,
     attempts_from_table,
@@ -62,10 +62,8 @@ def splits(
     attempts = attempts_from_table(read_table(tried / "trajectories.parquet"))
     resolved = {attempt.instance_id for attempt in attempts if attempt.kind == "gold" and attempt.verdict.resolved}
     issues = [i for i in issues_from_table(read_table(source / "issues.parquet")) if i.instance_id in resolved]
-    try:
+    with refusing(partition):
         divided = split_issues(issues, config.splits)
-    except SplitError as error:
-        raise refuse(f"{partition}: {error}") from None
 
     train = issues_to_table(divided.train).append_column(_FOLD, pa.array(divided.folds, pa.int32()))
     for name, side, table in (

@@ -4,7 +4,7 @@ import collections
 
 import dagster as dg
 
-from rllm_assets.assets.display import log_progress, picture, schema_of
+from rllm_assets.assets.display import log_progress, picture, refusing, schema_of
 from rllm_assets.assets.sizes import GPU_POOL, OWNERS, heavy_tags
 from rllm_assets.automation.partitions import benchmarks
 from rllm_assets.data.tables import (
@@ -20,6 +20,7 @@ from rllm_assets.data.trajectories import Attempt
 from rllm_assets.resources.artefacts import Artefacts, result
 from rllm_assets.resources.sandbox import Sandbox
 from rllm_assets.resources.settings import Settings
+from rllm_assets.resources.tracking import MLflow
 from rllm_assets.tracking.lineage import LineageInput, issue_set
 
 
@@ -27,7 +28,7 @@ from rllm_assets.tracking.lineage import LineageInput, issue_set
     partitions_def=benchmarks,
     deps=["historical_issues", "base_model"],
     group_name="issues",
-    kinds={"parquet", "pytorch"},
+    kinds={"parquet", "pytorch", "mlflow"},
     owners=OWNERS,
     code_version="1",
     pool=GPU_POOL,
@@ -35,7 +36,7 @@ from rllm_assets.tracking.lineage import LineageInput, issue_set
     metadata={"dagster/column_schema": schema_of(schema_columns(TRAJECTORY_SCHEMA))},
 )
 def trajectories(
-    context: dg.AssetExecutionContext, artefacts: Artefacts, settings: Settings, sandbox: Sandbox
+    context: dg.AssetExecutionContext, artefacts: Artefacts, settings: Settings, sandbox: Sandbox, mlflow_runs: MLflow
 ) -> dg.MaterializeResult:
     """Verified attempts: one row an attempt at an issue, with its answer and verdict.
 
@@ -49,7 +50,7 @@ def trajectories(
     resolved = settings.resolve(context.partition_key)
     source = artefacts.existing("historical_issues", benchmark.id)
     issues = issues_from_table(read_table(source / "issues.parquet"))
-    with sandbox.refusing():
+    with refusing(benchmark.id), mlflow_runs.run(context, "trajectories", resolved) as run:
         attempts, model_hash = sample_base(
             resolved.config,
             issues,
@@ -57,6 +58,14 @@ def trajectories(
             lambda done, total: log_progress(context, issues=done, of=total),
             allow_unsandboxed=sandbox.allow_unsandboxed,
         )
+        rates = _solve_rates(attempts)
+        rollouts = [attempt for attempt in attempts if attempt.kind == "rollout"]
+        base_pass_at_1 = sum(rates.values()) / max(1, len(rates))
+        run.log_metrics(
+            {"issues": len(issues), "rollouts": len(rollouts), "base_pass@1": base_pass_at_1},
+            dataset=("historical_issues", artefacts.version("historical_issues", benchmark.id)),
+        )
+        mlflow_run_id = run.id
 
     table = attempts_to_table(attempts)
     with artefacts.replace(context, "trajectories") as draft:
@@ -67,9 +76,8 @@ def trajectories(
             issues=issue_set({issue.instance_id: issue.content_hash for issue in issues}),
             config=resolved.config.model_dump(mode="json"),
             seed=resolved.config.training.seed,
+            mlflow_run_id=mlflow_run_id,
         )
-    rates = _solve_rates(attempts)
-    rollouts = [attempt for attempt in attempts if attempt.kind == "rollout"]
     examples = (
         sorted(rollouts, key=lambda a: not a.verdict.resolved)[:1] + [a for a in rollouts if not a.verdict.resolved][:1]
     )
@@ -79,13 +87,23 @@ def trajectories(
         {
             "dagster/row_count": len(attempts),
             "rollouts": len(rollouts),
-            "base_pass_at_1": sum(rates.values()) / max(1, len(rates)),
+            "base_pass_at_1": base_pass_at_1,
             "never_solved": sum(rate == 0 for rate in rates.values()),
             "verdicts": dict(collections.Counter(attempt.verdict.status for attempt in rollouts)),
             "response_tokens": sum(attempt.response_tokens for attempt in rollouts),
             "solve_rates": picture(
-                plots.histogram(list(rates.values()), "the base on each issue", "solve rate"), "solve rates"
+                plots.histogram(list(rates.values()), "the base on each issue", "solve rate", "issues"), "solve rates"
             ),
+            "rewards": picture(
+                plots.histogram(
+                    [attempt.reward for attempt in rollouts if attempt.reward is not None],
+                    "the base's rollouts",
+                    "reward",
+                    "rollouts",
+                ),
+                "rewards",
+            ),
+            "mlflow_run": mlflow_run_id or "",
             "examples": dg.MetadataValue.md("\n\n---\n\n".join(_as_markdown(example) for example in examples)),
         },
     )

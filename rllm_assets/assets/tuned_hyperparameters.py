@@ -5,7 +5,7 @@ import json
 import dagster as dg
 import pandas as pd
 
-from rllm_assets.assets.display import log_progress, picture
+from rllm_assets.assets.display import log_progress, picture, refusing
 from rllm_assets.assets.sizes import GPU_POOL, OWNERS, heavy_tags
 from rllm_assets.automation.partitions import benchmarks
 from rllm_assets.data.files import write_text
@@ -14,6 +14,7 @@ from rllm_assets.resources.artefacts import Artefacts, result
 from rllm_assets.resources.sandbox import Sandbox
 from rllm_assets.resources.settings import Settings
 from rllm_assets.resources.tracking import MLflow
+from rllm_assets.tracking.lineage import LineageInput
 
 
 @dg.asset(
@@ -34,6 +35,7 @@ def tuned_hyperparameters(
     The winner is measured again beside the default; where it does not win, the default stays and the asset says so.
     """
     from rllm_assets.evaluation import plots
+    from rllm_assets.models.found import find_model
     from rllm_assets.training.inputs import training_data
     from rllm_assets.training.tuning import Trial, tune
 
@@ -44,15 +46,15 @@ def tuned_hyperparameters(
     data = training_data(train / "issues.parquet", tried / "trajectories.parquet", benchmark.answer_format)
     work = artefacts.work_directory("tuned_hyperparameters", partition, data.content_hash())
 
-    with mlflow_runs.run(context, "tuned_hyperparameters", resolved) as run:
+    with refusing(partition), mlflow_runs.run(context, "tuned_hyperparameters", resolved) as run:
+        base = find_model(resolved.config.model.name)
 
         def on_trial(trial: Trial) -> None:
             log_progress(context, trial=trial.number, score=trial.score or 0.0, state=trial.state)
             with run.child(f"trial {trial.number}", config=dict(trial.params)) as child:
                 child.log_metrics({"fold_pass_rate": trial.score or 0.0, "seconds": trial.seconds})
 
-        with sandbox.refusing():
-            tuned = tune(resolved, data, work, on_trial, allow_unsandboxed=sandbox.allow_unsandboxed)
+        tuned = tune(resolved, data, work, on_trial, allow_unsandboxed=sandbox.allow_unsandboxed)
         run.log_metrics({"trials": len(tuned.trials), "kept_default": float(tuned.kept_default)})
         mlflow_run_id = run.id
 
@@ -62,11 +64,13 @@ def tuned_hyperparameters(
         write_text(draft.directory / "trials.json", json.dumps(rows, indent=2) + "\n")
         draft.describe(
             content_hash(tuned.overrides),
-            inputs=[train, tried],
+            inputs=[train, tried, LineageInput(asset="base_model", data_version=base.content_hash)],
             config=resolved.config.model_dump(mode="json"),
             seed=resolved.config.training.seed,
             mlflow_run_id=mlflow_run_id,
         )
+    # This search's own directory holds the warm start that lora_checkpoint begins with.
+    artefacts.clear_work("tuned_hyperparameters", partition, keep=work)
     key = next(iter(resolved.config.tuning.space), "")
     points = [
         {key: value, "score": trial.score}

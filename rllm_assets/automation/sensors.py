@@ -1,7 +1,9 @@
 """Sensors: a new or changed benchmark gets its partition, its observation and its run."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import dagster as dg
 
@@ -24,39 +26,71 @@ from rllm_assets.resources.settings import Settings
 )
 def new_benchmarks(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorResult | dg.SkipReason:
     """Compare the benchmarks there are with those of the last tick; one that is wrong is reported, the others go on."""
-    seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
-    found: dict[str, Benchmark] = {}
-    errors: list[str] = []
-    for item in discover(Path(settings.benchmarks)):
-        if isinstance(item, BenchmarkError):
-            errors.append(str(item))
-        else:
-            found[item.id] = item
+    seen: dict[str, _Seen] = json.loads(context.cursor) if context.cursor else {}
+    found, hashes, errors = _look(Path(settings.benchmarks))
     for error in errors:
         context.log.error(error)
 
-    hashes = {name: benchmark.content_hash() for name, benchmark in found.items()}
-    changed = [name for name in found if seen.get(name) != hashes[name]]
+    changed = [name for name in found if name not in seen or seen[name]["hash"] != hashes[name]]
     known = set(context.instance.get_dynamic_partitions(str(benchmarks.name)))
     added = [name for name in found if name not in known]
     problems = f"; {len(errors)} could not be read: {' | '.join(errors)}" if errors else ""
     if not changed and not added:
         return dg.SkipReason(f"{len(found)} benchmarks, none new or changed{problems}")
 
-    asset_events: list[dg.AssetObservation] = [observe_benchmark(found[name]) for name in changed]
-    for model in sorted({found[name].resolve().config.model.name for name in changed}):
-        try:
-            asset_events.append(observe_base_model(model))
-        except ModelError as error:
-            context.log.error(str(error))
+    now: dict[str, _Seen] = {
+        name: {"hash": hashes[name], "revision": _revision(seen.get(name), name in changed)} for name in found
+    }
     return dg.SensorResult(
         run_requests=[
-            # The content is part of the key: a revised benchmark runs again, an unchanged one never twice.
-            dg.RunRequest(partition_key=name, run_key=f"{name}:{hashes[name]}")
+            # Content and revision are part of the key: what has changed runs again, even back to what it was; nothing else does.
+            dg.RunRequest(partition_key=name, run_key=f"{name}:{hashes[name]}:{now[name]['revision']}")
             for name in changed
             if BUNDLED not in found[name].directory.parents
         ],
         dynamic_partitions_requests=[benchmarks.build_add_request(added)] if added else [],
-        asset_events=asset_events,
-        cursor=json.dumps(hashes, sort_keys=True),
+        asset_events=[observe_benchmark(found[name]) for name in changed]
+        + _models_here([found[n] for n in changed], context),
+        cursor=json.dumps(now, sort_keys=True),
     )
+
+
+class _Seen(TypedDict):
+    """What the cursor keeps of a benchmark: the hash of its content, and how often that has changed."""
+
+    hash: str
+    revision: int
+
+
+def _revision(seen: _Seen | None, is_changed: bool) -> int:
+    return 0 if seen is None else seen["revision"] + is_changed
+
+
+def _look(directory: Path) -> tuple[dict[str, Benchmark], dict[str, str], list[str]]:
+    """Return the benchmarks there are with the hashes of their content, and what is wrong with the others."""
+    found: dict[str, Benchmark] = {}
+    hashes: dict[str, str] = {}
+    errors: list[str] = []
+    for item in discover(directory):
+        if isinstance(item, BenchmarkError):
+            errors.append(str(item))
+            continue
+        try:
+            hashes[item.id] = item.content_hash()
+            found[item.id] = item
+        except OSError as error:
+            errors.append(f"{item.directory}: cannot be read: {error}")
+    return found, hashes, errors
+
+
+def _models_here(changed: Sequence[Benchmark], context: dg.SensorEvaluationContext) -> list[dg.AssetObservation]:
+    """Observe base models that are on this machine; downloading one would outlast a tick, so that is left to the run."""
+    from rllm_assets.models.found import is_here
+
+    observations: list[dg.AssetObservation] = []
+    for model in sorted({benchmark.resolve().config.model.name for benchmark in changed}):
+        try:
+            observations += [observe_base_model(model)] if is_here(model) else []
+        except ModelError as error:
+            context.log.error(str(error))
+    return observations

@@ -11,6 +11,7 @@ from rllm_assets.compute.records import (
     Size,
     WorkerLostError,
 )
+from rllm_assets.compute.shares import run_shares, sandboxes
 
 __all__ = [
     "ClusterUnreachableError",
@@ -22,4 +23,6 @@ __all__ = [
     "Size",
     "WorkerLostError",
     "open_compute",
+    "run_shares",
+    "sandboxes",
 ]

@@ -8,6 +8,9 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +21,10 @@ from typing import Any, TypeVar
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 Send = Callable[[Any], None]
+
+# For the cause of an error that is a consequence; a process that fails says so when it has closed what it holds.
+CAUSE_SECONDS = 30.0
+_ONE_START_AT_A_TIME = threading.Lock()
 
 
 class ProcessError(RuntimeError):
@@ -30,7 +37,10 @@ def cores() -> int:
 
 
 def run_processes(
-    function: Callable[[Part, Send], Result], parts: Sequence[Part], on_message: Callable[[Any], None] | None = None
+    function: Callable[[Part, Send], Result],
+    parts: Sequence[Part],
+    on_message: Callable[[Any], None] | None = None,
+    consequences: tuple[type[BaseException], ...] = (),
 ) -> list[Result]:
     """Return ``function(part, send)`` for each part, each in a fresh process with its share of the cores.
 
@@ -41,6 +51,7 @@ def run_processes(
         function: importable by name, as are the classes of parts and results.
         parts: one a process.
         on_message: called with what the processes send.
+        consequences: exceptions that say that another process failed; that one's own is waited for, and raised instead.
 
     Raises:
         ProcessError: where a process dies without an exception.
@@ -58,11 +69,12 @@ def run_processes(
             for part in parts:
                 receiver, sender = context.Pipe(duplex=False)
                 process = context.Process(target=_run, args=(function, part, sender, os.getpid()), daemon=True)
-                process.start()
+                with _main_left_alone(function):
+                    process.start()
                 sender.close()
                 pipes.append(receiver)
                 processes.append(process)
-        return _collect(pipes, processes, notify)
+        return _collect(pipes, processes, notify, consequences)
     finally:
         for process in processes:
             process.terminate()
@@ -74,23 +86,32 @@ def run_processes(
             pipe.close()
 
 
-def _collect(pipes: list[Any], processes: list[BaseProcess], notify: Callable[[Any], None]) -> list[Any]:
+def _collect(
+    pipes: list[Any],
+    processes: list[BaseProcess],
+    notify: Callable[[Any], None],
+    consequences: tuple[type[BaseException], ...],
+) -> list[Any]:
     results: dict[int, Any] = {}
     open_pipes = {pipe: index for index, pipe in enumerate(pipes)}
+    consequence: BaseException | None = None
+    until = 0.0
     while len(results) < len(processes):
-        for pipe in wait(list(open_pipes)):
+        left = None if consequence is None else max(0.0, until - time.monotonic())
+        ready = wait(list(open_pipes), left) if open_pipes else []
+        if not ready:
+            assert consequence is not None
+            raise consequence
+        for pipe in ready:
             assert isinstance(pipe, Connection)
             index = open_pipes[pipe]
             try:
                 kind, content = pipe.recv()
             except EOFError:
+                del open_pipes[pipe]
                 if index in results:
-                    del open_pipes[pipe]
                     continue
-                processes[index].join(timeout=5)
-                code = processes[index].exitcode
-                hint = "; out of memory?" if code == -signal.SIGKILL else ""
-                raise ProcessError(f"worker process {index} ended with exit code {code}{hint}") from None
+                raise _silent_end(processes[index], index) from consequence
             if kind == "message":
                 notify(content)
             elif kind == "result":
@@ -98,8 +119,18 @@ def _collect(pipes: list[Any], processes: list[BaseProcess], notify: Callable[[A
             else:
                 error, trace = content
                 error.add_note(f"in worker process {index}:\n{trace}")
-                raise error
+                if not isinstance(error, consequences):
+                    raise error
+                del open_pipes[pipe]
+                if consequence is None:
+                    consequence, until = error, time.monotonic() + CAUSE_SECONDS
     return [results[index] for index in range(len(processes))]
+
+
+def _silent_end(process: BaseProcess, index: int) -> ProcessError:
+    process.join(timeout=5)
+    hint = "; out of memory?" if process.exitcode == -signal.SIGKILL else ""
+    return ProcessError(f"worker process {index} ended with exit code {process.exitcode}{hint}")
 
 
 def _run(function: Callable[[Any, Send], Any], part: Any, pipe: Connection, parent: int) -> None:
@@ -128,6 +159,27 @@ def _die_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(1)
+
+
+@contextmanager
+def _main_left_alone(function: Callable[..., Any]) -> Iterator[None]:
+    """Hide from a process that starts what program started this one.
+
+    It would run that program anew, up to this very call where the program has no ``if __name__ == "__main__":``. Only a function
+    that is the program's own needs it.
+    """
+    main = sys.modules["__main__"]
+    if function.__module__ == "__main__":
+        yield
+        return
+    with _ONE_START_AT_A_TIME:
+        hidden = {name: main.__dict__[name] for name in ("__file__", "__spec__") if name in main.__dict__}
+        main.__dict__.pop("__file__", None)
+        main.__spec__ = None
+        try:
+            yield
+        finally:
+            main.__dict__.update(hidden)
 
 
 @contextmanager

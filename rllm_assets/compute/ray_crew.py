@@ -1,11 +1,12 @@
 """Compute on a Ray cluster: actors that hold a state each, replaced when they die."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Generic, TypeAlias
 
 from rllm_assets.compute.cluster import Cluster, busy_error, require
-from rllm_assets.compute.records import A, ComputeError, Crew, Outcome, R, Size, T, WorkerLostError
+from rllm_assets.compute.records import A, ComputeError, Outcome, R, Size, T, WorkerLostError
 
 # Ray's own types do not cover actors whose options are a dict.
 ObjectRef: TypeAlias = Any
@@ -16,6 +17,7 @@ START_SECONDS = 300.0
 CLOSE_SECONDS = 15.0
 # Workers in a row that die while they make their state; more of them would die too.
 STILLBORN = 3
+_MEANWHILE_SECONDS = 0.5
 
 
 class RayCompute:
@@ -29,7 +31,7 @@ class RayCompute:
     @contextmanager
     def crew(
         self, make: Callable[[], AbstractContextManager[T]], size: Size, at_most: int | None = None
-    ) -> Iterator[Crew[T]]:
+    ) -> "Iterator[RayCrew[T]]":
         """Yield as many workers as fit, `at_most` so many; they come up while the first ones already work.
 
         Raises:
@@ -85,8 +87,14 @@ class RayCrew(Generic[T]):
         for _ in range(workers):
             self._hire()
 
-    def run(self, call: Callable[[T, A], R], items: Iterable[A], retries: int = 0) -> Iterator[Outcome[A, R]]:
-        """Yield outcomes as they come.
+    def run(
+        self,
+        call: Callable[[T, A], R],
+        items: Iterable[A],
+        retries: int = 0,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Iterator[Outcome[A, R]]:
+        """Yield outcomes as they come, calling `meanwhile` now and then.
 
         Raises:
             ComputeError: where workers cannot be had any more.
@@ -103,7 +111,7 @@ class RayCrew(Generic[T]):
                     under_way[worker.call.remote(function, task[0])] = (worker, *task)
                 if not under_way and tasks.done:
                     return
-                for ref in self._wait([*under_way], bounded=not under_way):
+                for ref in self._wait([*under_way], not under_way, meanwhile):
                     worker, item, tries = under_way.pop(ref)
                     outcome: Outcome[A, R] = _outcome(ref, item)
                     if not isinstance(outcome.error, WorkerLostError):
@@ -141,15 +149,23 @@ class RayCrew(Generic[T]):
 
         ray.kill(worker)
 
-    def _wait(self, awaited: list[ObjectRef], *, bounded: bool) -> list[ObjectRef]:
+    def _wait(
+        self, awaited: list[ObjectRef], bounded: bool, meanwhile: Callable[[], None] | None
+    ) -> list[ObjectRef]:
         """Wait until anything ends; return what of `awaited` did."""
         import ray
 
         others: list[ObjectRef] = [*self._starting, *self._abandoned]
-        timeout = START_SECONDS if bounded else None
-        ended, _ = ray.wait([*awaited, *others], num_returns=1, timeout=timeout)
-        if not ended:
-            raise busy_error(self._cluster, self._size, START_SECONDS)
+        until = time.monotonic() + START_SECONDS
+        ended: list[ObjectRef] = []
+        while not ended:
+            if bounded and time.monotonic() >= until:
+                raise busy_error(self._cluster, self._size, START_SECONDS)
+            timeout = max(0.0, until - time.monotonic()) if bounded else None
+            if meanwhile is not None:
+                meanwhile()
+                timeout = _MEANWHILE_SECONDS if timeout is None else min(timeout, _MEANWHILE_SECONDS)
+            ended, _ = ray.wait([*awaited, *others], num_returns=1, timeout=timeout)
         for ref in ended:
             if ref in self._starting:
                 self._welcome(ref)

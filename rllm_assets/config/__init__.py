@@ -1,7 +1,15 @@
 """Configuration: one frozen tree, presets, and how layers of it are merged."""
 
 from rllm_assets.config.presets import PRESETS, get_deepcoder_config, get_smollm2_config
-from rllm_assets.config.resolve import ConfigError, Layer, Resolved, resolve
+from rllm_assets.config.resolve import (
+    ConfigError,
+    Layer,
+    Resolved,
+    environment_layer,
+    from_config,
+    read_layer,
+    resolve,
+)
 from rllm_assets.config.schema import (
     DistributedConfig,
     EvaluationConfig,
@@ -30,7 +38,10 @@ __all__ = [
     "TrainingConfig",
     "TrajectoriesConfig",
     "TuningConfig",
+    "environment_layer",
+    "from_config",
     "get_deepcoder_config",
     "get_smollm2_config",
+    "read_layer",
     "resolve",
 ]

@@ -1,6 +1,8 @@
 """Merging layers of configuration: each key's value comes from the last layer that sets it, and says which one that was."""
 
 import difflib
+import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from rllm_assets.config.presets import PRESETS
 from rllm_assets.config.schema import RLLMConfig
 
 
@@ -18,10 +21,14 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Layer:
-    """Some keys of the tree and where they were written, such as a file's name."""
+    """Some keys of the tree and where they were written, such as a file's name.
+
+    A preset's keys stand for defaults: one that another layer leaves without effect is dropped, where a person's is an error.
+    """
 
     origin: str
     values: Mapping[str, Any]
+    is_preset: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,13 +62,40 @@ def resolve(*layers: Layer) -> Resolved:
             _check_known(key, layer.origin)
             values[key] = value
             origins[key] = layer.origin
+    config = _validated(values, origins)
+    presets = {layer.origin for layer in layers if layer.is_preset}
+    for key, reason in list(idle_keys(config, origins)):
+        if origins[key] not in presets:
+            raise ConfigError(f"{origins[key]}: {key} has no effect {reason}; remove it")
+        values.pop(key, None)
+    kept = {key: origin for key, origin in origins.items() if key in values}
+    return Resolved(_validated(values, kept), kept)
+
+
+def _validated(values: Mapping[str, Any], origins: Mapping[str, str]) -> RLLMConfig:
     try:
-        config = RLLMConfig.model_validate(_nested(values))
+        return RLLMConfig.model_validate(_nested(values))
     except ValidationError as error:
         raise ConfigError(_explain(error, origins)) from None
-    for key, reason in idle_keys(config, origins):
-        raise ConfigError(f"{origins[key]}: {key} has no effect {reason}; remove it")
-    return Resolved(config, origins)
+
+
+def from_config(config: RLLMConfig, origin: str = "RLLMConfig") -> Resolved:
+    """Return a configuration that was built in Python, each key that was set with one origin.
+
+    Raises:
+        ConfigError: for a key without effect in the chosen mode; one that has a preset's value is let pass.
+    """
+    set_keys = {
+        f"{part}.{name}": origin
+        for part in config.model_fields_set
+        for name in getattr(config, part).model_fields_set
+    }
+    for key, reason in idle_keys(config, set_keys):
+        part, name = key.split(".", 1)
+        value = config.model_dump(mode="json")[part][name]
+        if all(preset.get(part, {}).get(name) != value for preset in PRESETS.values()):
+            raise ConfigError(f"{origin}: {key} has no effect {reason}; remove it")
+    return Resolved(config, set_keys)
 
 
 def read_layer(path: Path) -> Layer:
@@ -75,6 +109,19 @@ def read_layer(path: Path) -> Layer:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     return Layer(str(path), _checked_mapping(values if values is not None else {}, str(path)))
+
+
+def environment_layer() -> Layer:
+    """Return the keys of ``$RLLM_CONFIG``, JSON, by which a deployment sets what holds for every run.
+
+    Raises:
+        ConfigError: where it is no JSON object.
+    """
+    try:
+        values = json.loads(os.environ.get("RLLM_CONFIG") or "{}")
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"$RLLM_CONFIG is not JSON: {error}") from None
+    return Layer("RLLM_CONFIG", _checked_mapping(values, "$RLLM_CONFIG"))
 
 
 IdleRule = tuple[Sequence[str], Callable[[RLLMConfig], bool], str]
@@ -95,6 +142,16 @@ _IDLE_RULES: Sequence[IdleRule] = (
         ("training.clip_low", "training.clip_high", "training.value_clip"),
         lambda c: c.training.minibatches == 1 and c.training.epochs_per_batch == 1,
         "when each batch is used for one update (training.minibatches and training.epochs_per_batch are 1)",
+    ),
+    (
+        ("training.overlong_filtering",),
+        lambda c: (c.training.advantage or c.training.algorithm) in ("ppo", "gae"),
+        "with a critic (training.algorithm is ppo)",
+    ),
+    (
+        ("training.schedule",),
+        lambda c: c.training.max_steps is None and c.training.epochs is None,
+        "without training.max_steps or training.epochs, which say where it ends",
     ),
     (("training.kl_estimator",), lambda c: c.training.kl_coefficient == 0, "while training.kl_coefficient is 0"),
     (

@@ -1,7 +1,9 @@
 """The configuration tree: every key with its default, its range and what it means."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -253,6 +255,21 @@ class ServingConfig(_Part):
 
 class RLLMConfig(_Part):
     """Everything that can be set."""
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> "RLLMConfig":
+        """Read a configuration from a file of nested or dotted keys.
+
+        Raises:
+            rllm_assets.config.ConfigError: where it cannot be read, or a key is unknown, out of range or without effect.
+        """
+        from rllm_assets.config.resolve import read_layer, resolve
+
+        return resolve(read_layer(Path(path))).config
+
+    def to_yaml(self) -> str:
+        """Return the keys that were set, as `from_yaml` reads them."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_unset=True), sort_keys=False)
 
     model: ModelConfig = Field(default_factory=ModelConfig, description="Base model and LoRA.")
     training: TrainingConfig = Field(description="Reinforcement learning and warm start.")

@@ -60,7 +60,7 @@ class Benchmark(_Description):
     def layers(self) -> tuple[Layer, ...]:
         """The configuration layers that the benchmark stands for: its preset, then its own keys."""
         return (
-            Layer(f"preset {self.preset}", PRESETS[self.preset]),
+            Layer(f"preset {self.preset}", PRESETS[self.preset], is_preset=True),
             Layer(f"{self.id}/{FILE_NAME}", self.config),
         )
 

@@ -41,9 +41,14 @@ def split_issues(issues: Sequence[Issue], config: SplitsConfig) -> Splits:
     train = [issue for issue in issues if issue.group not in held_out]
     return Splits(
         train=train,
-        folds=[int(_uniform(config.seed, "fold", issue.group) * config.folds) for issue in train],
+        folds=fold_numbers(train, config),
         val=[issue for issue in issues if issue.group in held_out],
     )
+
+
+def fold_numbers(issues: Sequence[Issue], config: SplitsConfig) -> list[int]:
+    """Return the fold of each issue, the same for all of a group."""
+    return [int(_uniform(config.seed, "fold", issue.group) * config.folds) for issue in issues]
 
 
 def _uniform(seed: int, purpose: str, group: str) -> float:

@@ -10,10 +10,12 @@ from rllm_assets.data.answers import answer_format
 from rllm_assets.data.issues import Issue
 from rllm_assets.evaluation.records import Difference, Gate, IssueResult, PolicyName, PolicyScores, Report
 from rllm_assets.evaluation.statistics import bootstrap, compare, mcnemar, pass_at_k
+from rllm_assets.models.found import find_model
+from rllm_assets.models.loading import load_tokenizer
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.sampler import Sampler
 from rllm_assets.rewards import Scorer
-from rllm_assets.rollouts import Judge, Rollout, collect
+from rllm_assets.rollouts import Judge, Rollout, collect, fitting
 from rllm_assets.verification import Verifier
 
 
@@ -42,7 +44,7 @@ def evaluate(
     *,
     allow_unsandboxed: bool = False,
 ) -> list[IssueResult]:
-    """Sample and judge answers of each policy to each issue.
+    """Sample and judge answers of each policy to each issue; an issue whose prompt is too long has no result.
 
     Args:
         config: model, sampling, seeds and the number of workers.
@@ -53,11 +55,15 @@ def evaluate(
         allow_unsandboxed: judge without a strong sandbox.
 
     Raises:
-        EvaluationError: where there are no issues.
+        EvaluationError: where there are no issues, or none whose prompt fits.
     """
-    chosen = spread(issues, config.evaluation.max_issues)
-    if not chosen:
+    if not issues:
         raise EvaluationError("there are no held-out issues to evaluate on: raise splits.val_fraction or add issues")
+    tokenizer = load_tokenizer(find_model(config.model.name))
+    usable, left_out = fitting(issues, tokenizer, answer_format(format_name), config.model.max_prompt_tokens)
+    if not usable:
+        raise EvaluationError(f"none of the {len(issues)} held-out issues can be asked; the first: {left_out[0]}")
+    chosen = spread(usable, config.evaluation.max_issues)
     total, done = len(chosen) * len(adapters) * (config.evaluation.samples + config.evaluation.greedy), 0
 
     def advance(count: int) -> None:

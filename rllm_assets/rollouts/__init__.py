@@ -6,8 +6,9 @@ from rllm_assets.rollouts.collect import (
     Rollout,
     Verifier,
     collect,
+    fitting,
     prompt_tokens,
     to_attempt,
 )
 
-__all__ = ["Judge", "PromptTooLongError", "Rollout", "Verifier", "collect", "prompt_tokens", "to_attempt"]
+__all__ = ["Judge", "PromptTooLongError", "Rollout", "Verifier", "collect", "fitting", "prompt_tokens", "to_attempt"]

@@ -68,6 +68,21 @@ def prompt_tokens(
     return ids  # pyright: ignore[reportReturnType]
 
 
+def fitting(
+    issues: Sequence[Issue], tokenizer: PreTrainedTokenizerBase, answer_format: AnswerFormat, limit: int
+) -> tuple[list[Issue], list[str]]:
+    """Return the issues whose prompts have at most `limit` tokens, and what there is to say about each of the others."""
+    kept: list[Issue] = []
+    left_out: list[str] = []
+    for issue in issues:
+        try:
+            prompt_tokens(tokenizer, answer_format.prompt(issue), limit, issue.instance_id)
+            kept.append(issue)
+        except PromptTooLongError as error:
+            left_out.append(str(error))
+    return kept, left_out
+
+
 def collect(
     sampler: Sampler,
     tokenizer: PreTrainedTokenizerBase,

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rllm_assets.compute.processes import run_processes
+from rllm_assets.compute import run_shares, sandboxes
 from rllm_assets.config import RLLMConfig
-from rllm_assets.data.answers import AnswerFormat, answer_format
+from rllm_assets.data.answers import answer_format
 from rllm_assets.data.issues import FunctionTask, Issue
 from rllm_assets.data.trajectories import Attempt
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.sampler import Sampler
 from rllm_assets.rewards import Scorer
-from rllm_assets.rollouts.collect import Judge, PromptTooLongError, collect, prompt_tokens, to_attempt
+from rllm_assets.rollouts.collect import Judge, collect, fitting, to_attempt
 from rllm_assets.rollouts.collect import Verifier as Judging
 from rllm_assets.verification import Verifier
 
@@ -29,7 +29,13 @@ def sample_base(
 ) -> tuple[list[Attempt], str]:
     """Return the attempts at each issue, the gold one first, and the base model's hash.
 
-    An issue whose prompt is too long for the configured model has its gold attempt alone.
+    Shares of the issues are sampled and judged side by side where `distributed` says. An issue whose prompt is too long for the
+    configured model has its gold attempt alone.
+
+    Raises:
+        SandboxUnavailableError: where a machine offers no strong sandbox and `allow_unsandboxed` is not set.
+        ModelError: where the model does not load.
+        ComputeError: where there is no cluster, or it is too small.
     """
     total, done = len(issues), 0
 
@@ -39,9 +45,10 @@ def sample_base(
         if progress is not None:
             progress(done, total)
 
-    size = min(config.distributed.num_workers, len(issues))
-    shares = [_Share(config, issues[rank::size], format_name, allow_unsandboxed, size) for rank in range(size)]
-    parts = run_processes(_sample_share, shares, advance)
+    size = max(1, min(config.distributed.num_workers, len(issues)))
+    each = sandboxes(config.distributed, size)
+    shares = [_Share(config, issues[rank::size], format_name, allow_unsandboxed, each) for rank in range(size)]
+    parts = run_shares(config.distributed, _sample_share, shares, advance)
     by_issue = {attempts[0].instance_id: attempts for part, _ in parts for attempts in part}
     return [attempt for issue in issues for attempt in by_issue[issue.instance_id]], parts[0][1]
 
@@ -52,7 +59,7 @@ class _Share:
     issues: Sequence[Issue]
     format_name: str
     allow_unsandboxed: bool
-    workers: int
+    sandboxes: int | None
 
 
 def _sample_share(share: _Share, send: Callable[[int], None]) -> tuple[list[list[Attempt]], str]:
@@ -61,7 +68,7 @@ def _sample_share(share: _Share, send: Callable[[int], None]) -> tuple[list[list
     samples = config.trajectories.rollouts_per_issue
     sampler = Sampler(policy) if samples else None
     attempts: list[list[Attempt]] = []
-    with Verifier(workers=None if share.workers == 1 else 1, allow_unsandboxed=share.allow_unsandboxed) as verifier:
+    with Verifier(workers=share.sandboxes, allow_unsandboxed=share.allow_unsandboxed) as verifier:
         judge = Judge(asked, verifier, Scorer(config.rewards, for_training=False))
         for start in range(0, len(share.issues), CHUNK):
             chunk = share.issues[start : start + CHUNK]
@@ -78,32 +85,24 @@ def _rollouts(
     config: RLLMConfig, policy: Policy, sampler: Sampler, judge: Judge, issues: Sequence[Issue]
 ) -> dict[str, list[Attempt]]:
     asked = judge.answer_format
-    fitting = [issue for issue in issues if _fits(policy, asked, issue, config.model.max_prompt_tokens)]
-    if not fitting:
+    askable, _ = fitting(issues, policy.tokenizer, asked, config.model.max_prompt_tokens)
+    if not askable:
         return {}
     groups = collect(
         sampler,
         policy.tokenizer,
         judge,
-        fitting,
+        askable,
         samples=config.trajectories.rollouts_per_issue,
         temperature=config.trajectories.temperature,
         max_prompt_tokens=config.model.max_prompt_tokens,
         max_response_tokens=config.model.max_response_tokens,
-        seeds=[int(issue.content_hash[:12], 16) + config.training.seed for issue in fitting],
+        seeds=[int(issue.content_hash[:12], 16) + config.training.seed for issue in askable],
     )
     return {
         issue.instance_id: [to_attempt(r, asked, number, policy.base.content_hash) for number, r in enumerate(group)]
-        for issue, group in zip(fitting, groups, strict=True)
+        for issue, group in zip(askable, groups, strict=True)
     }
-
-
-def _fits(policy: Policy, asked: AnswerFormat, issue: Issue, limit: int) -> bool:
-    try:
-        prompt_tokens(policy.tokenizer, asked.prompt(issue), limit, issue.instance_id)
-    except PromptTooLongError:
-        return False
-    return True
 
 
 def gold_attempts(issues: Sequence[Issue], format_name: str, verifier: Judging) -> list[Attempt]:

@@ -21,7 +21,7 @@ lines. A key that is unknown, out of range or without effect in the chosen mode 
 
 def reference() -> str:
     """Return the page."""
-    resolved = {name: resolve(Layer(name, keys)) for name, keys in PRESETS.items()}
+    resolved = {name: resolve(Layer(name, keys, is_preset=True)) for name, keys in PRESETS.items()}
     lines = [_INTRODUCTION]
     part = ""
     for key, description in known_keys().items():

@@ -12,7 +12,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from rllm_assets.data.benchmarks import find_benchmark
+from rllm_assets.config import RLLMConfig
+from rllm_assets.data.benchmarks import Benchmark, find_benchmark
 from rllm_assets.data.files import write_text
 from rllm_assets.data.issues import Issue
 from rllm_assets.scripts.flags import add_config_flags, resolved_config
@@ -56,7 +57,7 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
         task = progress.add_task("answers", total=None)
         results = evaluate(
             config,
-            _held_out(args),
+            _held_out(args, benchmark, config),
             benchmark.answer_format if benchmark else args.answer_format,
             {"base": None, "lora": args.adapter},
             lambda done, total: progress.update(task, completed=done, total=total),
@@ -69,15 +70,18 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _held_out(args: argparse.Namespace) -> list[Issue]:
+def _held_out(args: argparse.Namespace, benchmark: Benchmark | None, config: RLLMConfig) -> list[Issue]:
     from rllm_assets.data.sources import load_issues
     from rllm_assets.data.splits import split_issues
     from rllm_assets.data.training_files import read_training_file
+    from rllm_assets.verification import Verifier
+    from rllm_assets.verification.validation import validate_issues
 
-    if args.val_path:
+    if benchmark is None:
         return read_training_file(args.val_path)[0]
-    benchmark = find_benchmark(args.benchmark_id, args.benchmarks_dir)
-    return split_issues(load_issues(benchmark)[0], benchmark.resolve().config.splits).val
+    with Verifier(allow_unsandboxed=args.allow_unsandboxed) as verifier:
+        verified, _ = validate_issues(load_issues(benchmark)[0], verifier)
+    return split_issues(verified, config.splits).val
 
 
 if __name__ == "__main__":

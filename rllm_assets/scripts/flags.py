@@ -2,16 +2,18 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import yaml
 
-from rllm_assets.config import PRESETS, ConfigError, Layer, Resolved, resolve
+from rllm_assets.config import PRESETS, ConfigError, Layer, Resolved, environment_layer, read_layer, resolve
 from rllm_assets.data.benchmarks import Benchmark
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
-    """Add --preset and --set."""
+    """Add --preset, --config and --set."""
     parser.add_argument("--preset", choices=sorted(PRESETS), help="configuration to start from (default: smollm2)")
+    parser.add_argument("--config", type=Path, help="YAML of configuration keys")
     parser.add_argument(
         "--set",
         action="append",
@@ -37,16 +39,17 @@ def settings(pairs: Sequence[str]) -> dict[str, object]:
 
 
 def resolved_config(args: argparse.Namespace, benchmark: Benchmark | None, flags: dict[str, object]) -> Resolved:
-    """Return the configuration: preset < benchmark.yaml < command line.
+    """Return the configuration: preset < benchmark.yaml < $RLLM_CONFIG < --config < flags.
 
     Raises:
         ConfigError: as `rllm_assets.config.resolve`.
     """
     given = {key: value for key, value in flags.items() if value is not None} | settings(args.set)
-    layer = Layer("command line", given)
+    file = [read_layer(args.config)] if args.config else []
+    layers = [environment_layer(), *file, Layer("command line", given)]
     if benchmark is None:
         name = args.preset or "smollm2"
-        return resolve(Layer(f"preset {name}", PRESETS[name]), layer)
+        return resolve(Layer(f"preset {name}", PRESETS[name], is_preset=True), *layers)
     if args.preset:
         benchmark = benchmark.model_copy(update={"preset": args.preset})
-    return benchmark.resolve(layer)
+    return benchmark.resolve(*layers)

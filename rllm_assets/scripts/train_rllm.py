@@ -70,7 +70,7 @@ async def _train(args: argparse.Namespace, console: Console) -> int:
         "training.seed": args.seed,
     }
     resolved = resolved_config(args, benchmark, flags)
-    if args.epochs is not None and args.max_steps is None:
+    if args.epochs is not None and resolved.origins.get("training.max_steps") != "command line":
         # Whoever asks for three epochs wants three, not the preset's number of steps.
         resolved = _without_max_steps(resolved)
     train_path, val_path, answer_format = args.train_path, args.val_path, args.answer_format

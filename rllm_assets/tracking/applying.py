@@ -19,6 +19,7 @@ from rllm_assets.tracking.operations import (
     SetAlias,
     SetTags,
 )
+from rllm_assets.tracking.processes import ProcessIdentity
 from rllm_assets.tracking.server import Session, TrackingRefusedError
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ _METRICS_A_REQUEST = 1000
 _ENTRIES_A_REQUEST = 100
 
 
+def process_tags(process: ProcessIdentity) -> dict[str, str]:
+    """Return the tags by which a run is known as an orphan when its process has gone."""
+    return {HOST_TAG: process.host, PROCESS_TAG: process.model_dump_json()}
+
+
 def open_run(session: Session, operation: OpenRun) -> str:
     """Return MLflow's id of a run, which is made where MLflow does not have it yet."""
     if operation.run_id is not None:
@@ -49,8 +55,7 @@ def open_run(session: Session, operation: OpenRun) -> str:
         "mlflow.user": _user(),
         "mlflow.source.name": "rllm_assets",
         KEY_TAG: operation.key,
-        HOST_TAG: operation.process.host,
-        PROCESS_TAG: operation.process.model_dump_json(),
+        **process_tags(operation.process),
     }
     run = session.client.create_run(session.experiment_id, operation.time, tags, operation.name)
     return run.info.run_id

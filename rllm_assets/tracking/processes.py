@@ -25,9 +25,15 @@ class ProcessIdentity(BaseModel):
 
 def current_process() -> ProcessIdentity:
     """Return the identity of the calling process."""
-    pid = os.getpid()
-    _, started = _state_and_start(pid)
-    return ProcessIdentity(host=socket.gethostname(), pid=pid, started=started, boot=_boot(), namespace=_namespace())
+    return _identity(os.getpid())
+
+
+def ancestor(pid: int) -> ProcessIdentity | None:
+    """Return the identity of the calling process, or of one that it descends from, by its id; None for any other process."""
+    above = os.getpid()
+    while above and above != pid:
+        above = _parent(above)
+    return _identity(pid) if above else None
 
 
 def has_gone(process: ProcessIdentity) -> bool:
@@ -43,14 +49,29 @@ def has_gone(process: ProcessIdentity) -> bool:
     return started != process.started or state == "Z"
 
 
+def _identity(pid: int) -> ProcessIdentity:
+    _, started = _state_and_start(pid)
+    return ProcessIdentity(host=socket.gethostname(), pid=pid, started=started, boot=_boot(), namespace=_namespace())
+
+
+def _parent(pid: int) -> int:
+    fields = _stat(pid)
+    return int(fields[1]) if fields else 0
+
+
 def _state_and_start(pid: int) -> tuple[str, str]:
+    fields = _stat(pid)
+    return (fields[0], fields[19]) if fields else ("", "")
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the third and later fields of what the system says of a process, see proc(5); none where it is gone."""
     try:
         text = (_PROC / str(pid) / "stat").read_text()
     except OSError:
-        return "", ""
-    # The second field is the program's name in brackets, which may hold spaces and brackets itself; see proc(5).
-    fields = text.rpartition(")")[2].split()
-    return fields[0], fields[19]
+        return []
+    # The second field is the program's name in brackets, which may hold spaces and brackets itself.
+    return text.rpartition(")")[2].split()
 
 
 def _accepts_signals(pid: int) -> bool:

@@ -5,16 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rllm_assets.config import Layer, Resolved, RLLMConfig
+from rllm_assets.config import Resolved, RLLMConfig, from_config
 from rllm_assets.data.files import atomic_directory, write_text
 from rllm_assets.data.issues import Issue, Rejected
-from rllm_assets.data.splits import TUNING_FOLD, leaks, split_issues
+from rllm_assets.data.splits import TUNING_FOLD, fold_numbers, leaks
 from rllm_assets.data.training_files import TrainingFileError, read_training_file
 from rllm_assets.data.trajectories import Attempt
 from rllm_assets.evaluation.compare import evaluate, report
 from rllm_assets.evaluation.records import Report
+from rllm_assets.models.found import find_model
 from rllm_assets.rollouts.first_attempts import sample_base
-from rllm_assets.training.records import Metrics, TrainingData, TrainingResult
+from rllm_assets.training.records import Metrics, TrainingData, TrainingResult, run_key
 from rllm_assets.training.run import train
 
 
@@ -43,8 +44,12 @@ class RLLMTrainer:
         allow_unsandboxed: bool = False,
         on_metrics: Callable[[Metrics], None] | None = None,
     ) -> None:
-        """Bind configuration and output directory; nothing is loaded yet."""
-        self._resolved = config if isinstance(config, Resolved) else Resolved(config, {})
+        """Bind configuration and output directory; nothing is loaded yet.
+
+        Raises:
+            ConfigError: for a key that was set and has no effect in the chosen mode.
+        """
+        self._resolved = config if isinstance(config, Resolved) else from_config(config)
         self._output = Path(output_dir)
         self._answer_format = answer_format
         self._allow_unsandboxed = allow_unsandboxed
@@ -75,10 +80,11 @@ class RLLMTrainer:
             rejected += more
             if found := leaks([*data.train, *data.fold], val):
                 raise TrainingFileError(f"{train_path.name} and {val_path.name} share issues: {found[0]}")
-        work = self._output / "work"
-        unsandboxed = self._allow_unsandboxed
+        config, unsandboxed = self._resolved.config, self._allow_unsandboxed
         data = self._with_rollouts(data)
-        result = train(self._resolved.config, data, work, self._on_metrics, allow_unsandboxed=unsandboxed)
+        # Another configuration or other data in the same output directory is another run.
+        work = self._output / "work" / run_key(config, data, find_model(config.model.name).content_hash)[:16]
+        result = train(config, data, work, self._on_metrics, allow_unsandboxed=unsandboxed)
         comparison = self._compare(result.adapter, val) if val else None
         write_text(self._output / "config.yaml", self._resolved.to_yaml())
         write_text(self._output / "metrics.jsonl", (work / "metrics.jsonl").read_text(encoding="utf-8"))
@@ -118,21 +124,17 @@ class RLLMTrainer:
 
     def _read(self, train_path: Path) -> tuple[TrainingData, list[Rejected]]:
         issues, attempts, folds, rejected = read_training_file(train_path)
-        if any(fold is not None for fold in folds):
-            marked = list(zip(issues, folds, strict=True))
-            train_issues = [issue for issue, fold in marked if fold != TUNING_FOLD]
-            fold_issues = [issue for issue, fold in marked if fold == TUNING_FOLD]
-        else:
-            divided = split_issues(issues, self._resolved.config.splits)
-            train_issues, fold_issues = divided.train, divided.val
+        if all(fold is None for fold in folds):
+            folds = list(fold_numbers(issues, self._resolved.config.splits))
+        marked = list(zip(issues, folds, strict=True))
+        train_issues = [issue for issue, fold in marked if fold != TUNING_FOLD]
+        fold_issues = [issue for issue, fold in marked if fold == TUNING_FOLD]
+        if not train_issues:
+            # So few groups that all fell into one fold: better to learn without stopping early than not at all.
+            train_issues, fold_issues = fold_issues, []
         return TrainingData(train_issues, fold_issues, _of(train_issues, attempts), self._answer_format), rejected
 
 
 def _of(issues: list[Issue], attempts: list[Attempt]) -> list[Attempt]:
     known = {issue.instance_id for issue in issues}
     return [attempt for attempt in attempts if attempt.instance_id in known]
-
-
-def flag_layer(flags: dict[str, object]) -> Layer:
-    """Return the layer of command-line flags that were given."""
-    return Layer("command line", {key: value for key, value in flags.items() if value is not None})

@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from rllm_assets.compute.processes import run_processes
 from rllm_assets.config import RLLMConfig
-from rllm_assets.training.collective import ProcessGroup
+from rllm_assets.training.collective import ProcessGroup, WorkerGoneError
 from rllm_assets.training.records import TrainingData, TrainingResult
 from rllm_assets.training.trainer import OnMetrics, Trainer
 from rllm_assets.verification import Verifier
@@ -33,15 +33,17 @@ def train(
     Raises:
         SandboxUnavailableError: where the machine offers no strong sandbox and `allow_unsandboxed` is not set.
         TrainingError, BadLossError, CheckpointError, ModelError: as `Trainer`.
+        ComputeError: where there is no cluster, or it is too small, or it loses worker after worker.
+        ProcessError: where a process of this machine dies without an exception.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    if config.distributed.num_workers == 1:
-        with Verifier(allow_unsandboxed=allow_unsandboxed) as verifier:
-            return Trainer(config, data, directory, verifier, on_metrics).run()
     if config.distributed.compute == "ray":
         from rllm_assets.training.distributed import train_distributed
 
-        return train_distributed(config, data, directory, on_metrics)
+        return train_distributed(config, data, directory, on_metrics, allow_unsandboxed=allow_unsandboxed)
+    if config.distributed.num_workers == 1:
+        with Verifier(allow_unsandboxed=allow_unsandboxed) as verifier:
+            return Trainer(config, data, directory, verifier, on_metrics).run()
     return _train_in_processes(config, data, directory, allow_unsandboxed, on_metrics)
 
 
@@ -63,7 +65,8 @@ def _train_in_processes(
     with tempfile.TemporaryDirectory() as scratch:
         rendezvous = f"file://{scratch}/rendezvous"
         workers = [_Worker(rank, size, rendezvous, config, data, directory, allow_unsandboxed) for rank in range(size)]
-        return run_processes(_work, workers, on_metrics)[0]
+        # A worker that fails leaves the group before it can tell why, and the others notice at once.
+        return run_processes(_work, workers, on_metrics, consequences=(WorkerGoneError,))[0]
 
 
 def _work(worker: _Worker, send: Callable[[Any], None]) -> TrainingResult:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rllm_assets.config import RLLMConfig
 from rllm_assets.data.files import atomic_directory
-from rllm_assets.data.issues import Issue
+from rllm_assets.data.issues import FunctionTask, Issue
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.sampler import Sampler
 from rllm_assets.rewards import Scorer
-from rllm_assets.rollouts import Judge, PromptTooLongError, Rollout, collect, prompt_tokens
+from rllm_assets.rollouts import Judge, Rollout, collect, fitting
 from rllm_assets.rollouts.collect import Verifier
 from rllm_assets.training import checkpoints
 from rllm_assets.training.algorithms import algorithm_of
@@ -271,21 +271,26 @@ class Trainer:
             )
 
     def _usable(self, data: TrainingData) -> tuple[TrainingData, list[str]]:
+        """Leave out what cannot be asked or must not be trained on."""
+        warnings: list[str] = []
         kept: list[list[Issue]] = []
-        dropped: list[str] = []
         for issues in (data.train, data.fold):
-            kept.append([])
-            for issue in issues:
-                try:
-                    messages = data.answer_format.prompt(issue)
-                    prompt_tokens(self._policy.tokenizer, messages, self._prompt_limit(), issue.instance_id)
-                    kept[-1].append(issue)
-                except PromptTooLongError as error:
-                    dropped.append(str(error))
+            usable, dropped = fitting(issues, self._policy.tokenizer, data.answer_format, self._prompt_limit())
+            if not self._config.rewards.allow_in_process:
+                forgeable = [i for i in usable if isinstance(i.task, FunctionTask) and i.task.test_code is not None]
+                usable = [issue for issue in usable if issue not in forgeable]
+                dropped += [
+                    f"{i.instance_id} is judged in process, by tests that a candidate could forge "
+                    "(rewards.allow_in_process trains on such)"
+                    for i in forgeable
+                ]
+            kept.append(usable)
+            warnings += dropped
         if not kept[0]:
-            reason = f"; the first: {dropped[0]}" if dropped else ""
+            reason = f"; the first: {warnings[0]}" if warnings else ""
             raise TrainingError(f"there is no training issue to learn from{reason}")
-        warnings = [f"{len(dropped)} issues were left out: {dropped[0]}"] if dropped else []
+        if warnings:
+            warnings = [f"{len(warnings)} issues were left out: {warnings[0]}"]
         if not kept[1]:
             warnings.append(
                 "the fold is empty: the last step's checkpoint is the result, and nothing stops training early"

@@ -7,11 +7,8 @@ from pathlib import Path
 
 from rllm_assets.config import DistributedConfig, RLLMConfig
 from rllm_assets.data.files import atomic_directory
-from rllm_assets.data.issues import Issue
 from rllm_assets.evaluation.compare import evaluate
 from rllm_assets.models.found import find_model
-from rllm_assets.models.loading import load_tokenizer
-from rllm_assets.rollouts import PromptTooLongError, prompt_tokens
 from rllm_assets.training.records import TrainingData
 from rllm_assets.training.run import train
 from rllm_assets.training.warm_adapter import borrow_warm_start, lend_warm_start, warm_start_key
@@ -112,7 +109,7 @@ def remeasure(task: Task, samples: int, seed: int) -> Remeasured:
     config = task.config.model_copy(update={"evaluation": settings})
     results = evaluate(
         config,
-        _fitting(config, task.data),
+        task.data.fold,
         task.data.format_name,
         {"lora": task.directory / _ADAPTER},
         allow_unsandboxed=task.allow_unsandboxed,
@@ -122,19 +119,6 @@ def remeasure(task: Task, samples: int, seed: int) -> Remeasured:
         {result.instance_id: result.pass_rate for result in counted},
         {result.instance_id: result.group for result in counted},
     )
-
-
-def _fitting(config: RLLMConfig, data: TrainingData) -> list[Issue]:
-    """Return the issues whose prompts are not too long, as training has it."""
-    tokenizer = load_tokenizer(find_model(config.model.name))
-    fitting: list[Issue] = []
-    for issue in data.fold:
-        try:
-            prompt_tokens(tokenizer, data.answer_format.prompt(issue), config.model.max_prompt_tokens)
-        except PromptTooLongError:
-            continue
-        fitting.append(issue)
-    return fitting
 
 
 def _copy(source: Path, target: Path, files: str = "*") -> None:

@@ -67,13 +67,13 @@ def warm_start(
         # A short linear decay to a tenth leaves the optimizer at rest when reinforcement takes over.
         optimizer.param_groups[0]["lr"] = training.warm_start_learning_rate * (1 - 0.9 * step / len(batches))
         tokens = sum(sample.length for sample in batch)
-        total = torch.zeros(())
+        total = torch.zeros((), device=policy.device)
         for micro_batch in micro_batches(batch[collective.rank :: collective.size], training.micro_batch_tokens):
             groups = [(part[0].prompt_ids, [s.response_ids for s in part]) for part in micro_batch]
             logprobs, _ = policy.logprobs(pack(groups, policy.device), temperature=1.0)
             loss = -logprobs.sum() / tokens
             loss.backward()
-            total += loss.detach().cpu()
+            total += loss.detach()
         collective.sum([*_gradients(parameters), total])
         nn.utils.clip_grad_norm_(parameters, training.max_grad_norm)
         optimizer.step()

@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 
 from rllm_assets.automation.sensors import new_benchmarks
+from rllm_assets.data.benchmarks import Benchmark
 from rllm_assets.resources.settings import Settings
 from tests.tiny_benchmark import write_benchmark
 
@@ -37,6 +38,7 @@ def observed(result):
 def embedded(monkeypatch, tiny_model):
     """The embedded model stands in for itself: these tests are not about downloading it."""
     monkeypatch.setattr("rllm_assets.models.embedded.embedded_model", lambda: tiny_model)
+    monkeypatch.setattr("rllm_assets.models.embedded.is_converted", lambda: True)
 
 
 def test_the_first_tick_adds_and_runs_what_is_there(instance, tmp_path, tiny_model, embedded):
@@ -69,9 +71,34 @@ def test_a_changed_benchmark_runs_again_under_another_key(instance, tmp_path, ti
     ((key, run_key),) = requested(second)
     assert key == "tiny"
     assert run_key != requested(first)[0][1]
-    # Back to what it was: Dagster knows that run key and does not run it twice.
+    # Back to what it was is a change too: the artefacts are those of the other content.
     write_benchmark(tmp_path, tiny_model)
-    assert requested(tick(instance, tmp_path, second.cursor)) == requested(first)
+    ((_, third_key),) = requested(tick(instance, tmp_path, second.cursor))
+    assert third_key not in (run_key, requested(first)[0][1])
+
+
+def test_a_file_that_may_not_be_read_blocks_nobody(instance, tmp_path, tiny_model, embedded, monkeypatch):
+    write_benchmark(tmp_path, tiny_model)
+    write_benchmark(tmp_path, tiny_model, "other")
+    whole = Benchmark.content_hash
+
+    def content_hash(self):
+        if self.id == "other":
+            raise PermissionError(13, "Permission denied")
+        return whole(self)
+
+    monkeypatch.setattr(Benchmark, "content_hash", content_hash)
+    first = tick(instance, tmp_path)
+    assert [key for key, _ in requested(first)] == ["tiny"]
+    assert "other: cannot be read: [Errno 13]" in tick(instance, tmp_path, first.cursor).skip_message
+
+
+def test_a_model_that_is_not_here_is_left_to_the_run(instance, tmp_path, tiny_model, monkeypatch):
+    monkeypatch.setenv("RLLM_CACHE", str(tmp_path / "empty"))
+    write_benchmark(tmp_path / "benchmarks", tiny_model, model={"name": "nobody/nothing"})
+    found = tick(instance, tmp_path / "benchmarks")
+    assert observed(found) == {("benchmark_source", "pocket"), ("benchmark_source", "tiny")}
+    assert [key for key, _ in requested(found)] == ["tiny"]
 
 
 def test_an_invalid_file_is_reported_and_blocks_nobody(instance, tmp_path, tiny_model, embedded):

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from rllm_assets.compute import processes
 from rllm_assets.compute.processes import ProcessError, run_processes
+
+ROOT = Path(__file__).parents[2]
 
 
 def double(part, send):
@@ -37,6 +40,32 @@ def raise_the_unpicklable(part, send):
         pass
 
     raise LocalError("made here")
+
+
+class LeftAloneError(Exception):
+    pass
+
+
+def notice_first(part, send):
+    """Each part but 0 notices what 0 does a little later: fails, is killed, or works on."""
+    if part != 0:
+        raise LeftAloneError("somebody is gone")
+    time.sleep(0.5)
+    raise ValueError("the cause")
+
+
+def notice_a_death_first(part, send):
+    if part != 0:
+        raise LeftAloneError("somebody is gone")
+    time.sleep(0.5)
+    os.kill(os.getpid(), 9)
+
+
+def notice_wrongly(part, send):
+    if part == 1:
+        raise LeftAloneError("somebody is gone")
+    time.sleep(600 if part == 2 else 0)
+    return part
 
 
 def test_results_come_in_order_and_messages_arrive():
@@ -74,6 +103,59 @@ def test_an_exception_that_cannot_travel_is_told():
 def test_a_killed_process_is_told_apart():
     with pytest.raises(ProcessError, match="worker process 1 ended with exit code -9; out of memory"):
         run_processes(kill_itself, [0, 1])
+
+
+def test_the_cause_is_raised_though_its_consequence_comes_first():
+    with pytest.raises(ValueError, match=r"^the cause\nin worker process 0:"):
+        run_processes(notice_first, [0, 1, 2], consequences=(LeftAloneError,))
+    with pytest.raises(LeftAloneError):
+        run_processes(notice_first, [0, 1])
+
+
+def test_a_death_is_the_cause_of_its_consequence():
+    with pytest.raises(ProcessError, match="worker process 0 ended with exit code -9"):
+        run_processes(notice_a_death_first, [0, 1], consequences=(LeftAloneError,))
+
+
+@pytest.mark.parametrize("parts", [[0, 1], [1, 2], [1, 1]])
+def test_a_consequence_without_a_cause_is_raised_in_the_end(monkeypatch, parts):
+    monkeypatch.setattr(processes, "CAUSE_SECONDS", 0.5)
+    with pytest.raises(LeftAloneError, match="somebody is gone"):
+        run_processes(notice_wrongly, parts, consequences=(LeftAloneError,))
+
+
+BARE = """
+print("the program runs")
+from rllm_assets.compute.processes import run_processes
+from tests.compute.test_processes import double
+print(run_processes(double, [1, 2]), __file__ == sys.argv[0], __spec__)
+"""
+GUARDED = """
+from rllm_assets.compute.processes import run_processes
+
+def triple(part, send):
+    return 3 * part
+
+if __name__ == "__main__":
+    print(run_processes(triple, [1, 2]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "output"), [(BARE, "the program runs\n[2, 4] True None\n"), (GUARDED, "[3, 6]\n")]
+)
+def test_a_program_is_run_once_where_its_own_functions_are_not_asked_for(tmp_path, program, output):
+    script = tmp_path / "script.py"
+    script.write_text("import sys\n" + program)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == (output, 0), done.stderr
 
 
 def test_processes_die_with_a_killed_parent():

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -82,3 +82,36 @@ def meet(state: State, others: int) -> int:
 
 def place(state: State, item: object) -> tuple[Path, str]:
     return Path.cwd(), os.environ.get("CUDA_VISIBLE_DEVICES", "unset")
+
+
+def tell_and_triple(part: tuple[Path, int], send: Callable[[object], None]) -> tuple[int, int, str]:
+    """Send two messages, wait until somebody has heard them, and return thrice the number."""
+    heard, number = part
+    for turn in range(2):
+        send((number, turn))
+    until = time.monotonic() + 120
+    while not (heard / str(number)).exists():
+        assert time.monotonic() < until, "nobody heard"
+        time.sleep(0.02)
+    return 3 * number, os.getpid(), os.environ["OMP_NUM_THREADS"]
+
+
+def tell_and_die_once(mark: Path, send: Callable[[object], None]) -> str:
+    send("one")
+    send("two")
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    send("three")
+    return "done"
+
+
+def tell_and_die(number: int, send: Callable[[object], None]) -> int:
+    send(number)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def tell_and_fail(number: int, send: Callable[[object], None]) -> int:
+    send(number)
+    raise KeyError(f"share {number}")

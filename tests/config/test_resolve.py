@@ -8,13 +8,16 @@ from rllm_assets.config import (
     ConfigError,
     Layer,
     RLLMConfig,
+    environment_layer,
+    from_config,
     get_deepcoder_config,
     get_smollm2_config,
+    read_layer,
     resolve,
 )
-from rllm_assets.config.resolve import known_keys, read_layer
+from rllm_assets.config.resolve import known_keys
 
-PRESET = Layer("preset smollm2", PRESETS["smollm2"])
+PRESET = Layer("preset smollm2", PRESETS["smollm2"], is_preset=True)
 
 
 def test_later_layers_win_and_the_origin_is_kept():
@@ -72,6 +75,14 @@ def test_a_wrong_key_is_named_with_its_layer(keys, message):
             "training.warm_start_epochs has no effect while training.warm_start is none",
         ),
         ({"tuning.trials": 0, "tuning.steps": 3}, "tuning.steps has no effect while tuning.trials is 0"),
+        (
+            {"training.algorithm": "ppo", "training.overlong_filtering": True},
+            "training.overlong_filtering has no effect with a critic",
+        ),
+        (
+            {"training.max_steps": None, "training.max_minutes": 5, "training.schedule": "cosine"},
+            "training.schedule has no effect without training.max_steps or training.epochs",
+        ),
         ({"serving.namespace": "prod"}, "serving.namespace has no effect while serving.target is local"),
         ({"evaluation.gate": "loads_and_answers", "evaluation.alpha": 0.01}, "evaluation.alpha has no effect"),
         (
@@ -97,6 +108,45 @@ def test_a_key_that_would_do_nothing_is_an_error(keys, reason):
 )
 def test_the_same_keys_are_welcome_where_they_do_something(keys):
     assert isinstance(resolve(PRESET, Layer("my.yaml", keys)).config, RLLMConfig)
+
+
+@pytest.mark.parametrize(
+    ("preset", "keys", "dropped"),
+    [
+        ("smollm2", {"training.warm_start": "none"}, "training.warm_start_learning_rate"),
+        ("smollm2", {"tuning": {"trials": 0}}, "tuning.space"),
+        ("deepcoder", {"distributed.compute": "local"}, "distributed.gpus_per_worker"),
+    ],
+)
+def test_a_presets_key_that_a_person_left_without_effect_is_dropped(preset, keys, dropped):
+    found = resolve(Layer("preset", PRESETS[preset], is_preset=True), Layer("my.yaml", keys))
+    assert dropped not in found.origins
+    assert from_config(found.config).config == found.config
+
+
+def test_a_configuration_built_in_python_is_checked_too():
+    config = get_smollm2_config()
+    idle = config.model_copy(update={"training": config.training.model_copy(update={"gae_lambda": 0.9})})
+    with pytest.raises(ConfigError, match=r"RLLMConfig: training\.gae_lambda has no effect without a critic"):
+        from_config(idle)
+    none = config.model_copy(update={"training": config.training.model_copy(update={"warm_start": "none"})})
+    assert from_config(none).config == none
+
+
+def test_the_environment_is_a_layer(monkeypatch):
+    monkeypatch.setenv("RLLM_CONFIG", '{"training.seed": 7}')
+    found = resolve(PRESET, environment_layer())
+    assert (found.config.training.seed, found.origins["training.seed"]) == (7, "RLLM_CONFIG")
+    monkeypatch.setenv("RLLM_CONFIG", "{")
+    with pytest.raises(ConfigError, match=r"\$RLLM_CONFIG is not JSON"):
+        environment_layer()
+
+
+@pytest.mark.parametrize("config", [get_smollm2_config(), get_deepcoder_config()])
+def test_a_configuration_goes_to_yaml_and_back(config, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(config.to_yaml())
+    assert RLLMConfig.from_yaml(path) == config
 
 
 def test_training_needs_an_end():

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from rllm_assets.data.verdicts import Verdict
+from rllm_assets.training.checkpoints import CheckpointError
 from rllm_assets.training.records import TrainingData, read_metrics
 from rllm_assets.training.trainer import Trainer, TrainingError
-from tests.training.small_runs import RaggedVerifier, attempts, small_config, small_data, untimed
+from tests.training.small_runs import RaggedVerifier, Threads, attempts, small_config, small_data, untimed
 
 PROGRAM = """
 import sys
@@ -69,10 +70,30 @@ def test_a_finished_run_is_not_trained_again(tiny_model, tmp_path):
 
 def test_another_configuration_does_not_go_on_from_this_one(tiny_model, tmp_path):
     Trainer(small_config(tiny_model), small_data(), tmp_path, RaggedVerifier()).run()
-    seen = []
     other = small_config(tiny_model, training={"learning_rate": 2e-3})
-    Trainer(other, small_data(), tmp_path, RaggedVerifier(), seen.append).run()
-    assert [row["step"] for row in seen] == [0, 1, 2, 3]
+    with pytest.raises(CheckpointError, match="belongs to a run with another model, configuration or data; remove"):
+        Trainer(other, small_data(), tmp_path, RaggedVerifier())
+
+
+def test_one_issue_a_step_is_enough_for_two_workers(tiny_model, tmp_path):
+    config = small_config(tiny_model, training={"batch_size": 1, "max_steps": 2})
+    threads = Threads(2)
+    trainers = [
+        Trainer(config, small_data(fold=1), tmp_path, RaggedVerifier(), collective=threads.member(rank))
+        for rank in range(2)
+    ]
+    assert [row["step"] for row in threads.run(lambda rank: trainers[rank].run())[0].metrics] == [0, 1, 2]
+
+
+def test_issues_that_are_judged_in_process_are_left_out_unless_allowed(tiny_model, tmp_path):
+    data = small_data()
+    task = data.train[0].task.model_copy(update={"test_code": "assert True"})
+    forgeable = TrainingData([data.train[0].model_copy(update={"task": task}), *data.train[1:]], data.fold)
+    config = small_config(tiny_model, training={"max_steps": 1})
+    result = Trainer(config, forgeable, tmp_path / "refused", RaggedVerifier()).run()
+    assert result.warnings[0].startswith("1 issues were left out: issue-00 is judged in process")
+    allowed = small_config(tiny_model, training={"max_steps": 1}, rewards={"allow_in_process": True})
+    assert Trainer(allowed, forgeable, tmp_path / "allowed", RaggedVerifier()).run().warnings == []
 
 
 def test_the_warm_start_on_own_answers_is_kept_beside_the_best(tiny_model, tmp_path):

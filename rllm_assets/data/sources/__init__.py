@@ -1,20 +1,56 @@
 """Sources of issues: each a function from a benchmark to an iterator of issues and of rows that could not be read."""
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
-from rllm_assets.data.benchmarks import Benchmark, BenchmarkError
+from rllm_assets.data.benchmarks import FILE_NAME, Benchmark, BenchmarkError
 from rllm_assets.data.issues import Issue, Rejected, read_issues
 from rllm_assets.data.sources import functions, humaneval_fix
 
 Source = Callable[[Benchmark], Iterator[Issue | Rejected]]
 
+
+def _issue_file(benchmark: Benchmark) -> Iterator[Issue | Rejected]:
+    if not benchmark.source_path.is_file():
+        raise BenchmarkError(
+            f"{benchmark.directory / FILE_NAME}: path: {benchmark.source_path} is no file; "
+            "the source issues reads one file, JSONL or Parquet with one issue a row"
+        )
+    yield from read_issues(benchmark.source_path)
+
+
 SOURCES: Mapping[str, Source] = {
     "functions": lambda benchmark: functions.read(benchmark.source_path, benchmark.id),
     "humaneval_fix": lambda benchmark: humaneval_fix.read(benchmark.source_path, benchmark.id),
-    "issues": lambda benchmark: read_issues(benchmark.source_path),
+    "issues": _issue_file,
 }
 
-_OPTIONS = frozenset({"limit"})
+
+def _limit(value: Any) -> str:
+    # True is an int to Python.
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return "" if is_count else f"a number of issues, 1 or more, is expected, not {value!r}"
+
+
+# What each option's value is wrong for; empty where it is right.
+_OPTIONS: Mapping[str, Callable[[Any], str]] = {"limit": _limit}
+
+
+def check_options(benchmark: Benchmark) -> None:
+    """Check the options of a benchmark's source.
+
+    Raises:
+        BenchmarkError: for one that is unknown or has a wrong value, naming file and key.
+    """
+    for name, value in benchmark.options.items():
+        if name in _OPTIONS:
+            complaint = _OPTIONS[name](value)
+        else:
+            close = difflib.get_close_matches(name, _OPTIONS, n=1)
+            complaint = "unknown; " + (f"did you mean {close[0]}?" if close else f"known are {', '.join(_OPTIONS)}")
+        if complaint:
+            raise BenchmarkError(f"{benchmark.directory / FILE_NAME}: options.{name}: {complaint}")
 
 
 def load_issues(benchmark: Benchmark) -> tuple[list[Issue], list[Rejected]]:
@@ -23,16 +59,12 @@ def load_issues(benchmark: Benchmark) -> tuple[list[Issue], list[Rejected]]:
     An `instance_id` that came before is rejected. The option `limit` keeps the first issues of the source.
 
     Raises:
-        BenchmarkError: where an option is unknown, or no row could be read at all.
+        BenchmarkError: where an option is wrong, a file cannot be read, or no row could be read at all.
     """
-    unknown = set(benchmark.options) - _OPTIONS
-    if unknown:
-        raise BenchmarkError(
-            f"{benchmark.id}: options.{min(unknown)}: unknown; known are {', '.join(sorted(_OPTIONS))}"
-        )
+    check_options(benchmark)
     issues: dict[str, Issue] = {}
     rejected: list[Rejected] = []
-    for row in SOURCES[benchmark.source](benchmark):
+    for row in _rows(benchmark):
         if isinstance(row, Rejected):
             rejected.append(row)
         elif row.instance_id in issues:
@@ -47,3 +79,13 @@ def load_issues(benchmark: Benchmark) -> tuple[list[Issue], list[Rejected]]:
         first = f"; the first: {rejected[0]}" if rejected else ""
         raise BenchmarkError(f"{benchmark.id}: no issue could be read from {benchmark.source_path}{first}")
     return [issues[key] for key in sorted(issues)], rejected
+
+
+def _rows(benchmark: Benchmark) -> Iterator[Issue | Rejected]:
+    import pyarrow as pa
+
+    try:
+        yield from SOURCES[benchmark.source](benchmark)
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BenchmarkError(f"{benchmark.id}: {benchmark.source_path} cannot be read: {reason}") from None

@@ -65,7 +65,8 @@ def _read_module(file: Path, benchmark_id: str) -> Iterator[Issue | Rejected]:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         functions = content["functions"]
         assert isinstance(functions, list)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    # A day that no month has is a ValueError of its own.
+    except (OSError, ValueError, yaml.YAMLError) as error:
         yield Rejected(file=file.name, reason=f"not readable as YAML: {' '.join(str(error).split())}")
         return
     except (KeyError, TypeError, AssertionError):
@@ -90,7 +91,13 @@ def _read_function(file: Path, index: int, entry: Any, benchmark_id: str) -> Ite
     except NotEncodableError as error:
         yield Rejected(file=file.name, field=f"{where}.cases", reason=str(error), row=str(entry)[:2000])
         return
-    for number, issue in enumerate(entry.get("issues") or []):
+    issues = entry.get("issues")
+    if issues is not None and not isinstance(issues, list):
+        yield Rejected(
+            file=file.name, field=f"{where}.issues", reason="a list of issues is expected", row=str(issues)[:2000]
+        )
+        return
+    for number, issue in enumerate(issues or []):
         yield _read_issue(file, f"{where}.issues.{number}", function, cases, issue, benchmark_id)
 
 
