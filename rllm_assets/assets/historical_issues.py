@@ -43,7 +43,7 @@ def historical_issues(
     benchmark = settings.benchmark(context.partition_key)
     with refusing(benchmark.id):
         issues, rejected = load_issues(benchmark)
-        with sandbox.verifier() as verifier:
+        with sandbox.verifier(settings.resolve(benchmark.id).config.distributed) as verifier:
             issues, unverified = validate_issues(issues, verifier)
             grade = verifier.grade
     rejected += unverified

@@ -16,9 +16,8 @@ def as_trained(resolved: Resolved, checkpoint: Path) -> Resolved:
     Raises:
         LineageError: where the checkpoint has no readable lineage.
     """
-    trained = read_lineage(checkpoint).config["model"]
-    model = resolved.config.model
-    merged = type(model).model_validate({**model.model_dump(), **{key: trained[key] for key in _OF_THE_ADAPTER}})
+    trained = type(resolved.config.model).model_validate(read_lineage(checkpoint).config["model"])
+    merged = resolved.config.model.model_copy(update={key: getattr(trained, key) for key in _OF_THE_ADAPTER})
     return dataclasses.replace(
         resolved,
         config=resolved.config.model_copy(update={"model": merged}),

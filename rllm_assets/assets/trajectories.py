@@ -7,6 +7,7 @@ import dagster as dg
 from rllm_assets.assets.display import log_progress, picture, refusing, schema_of
 from rllm_assets.assets.sizes import GPU_POOL, OWNERS, heavy_tags
 from rllm_assets.automation.partitions import benchmarks
+from rllm_assets.automation.sources import observe_base_model
 from rllm_assets.data.tables import (
     TRAJECTORY_SCHEMA,
     attempts_to_table,
@@ -58,11 +59,13 @@ def trajectories(
             lambda done, total: log_progress(context, issues=done, of=total),
             allow_unsandboxed=sandbox.allow_unsandboxed,
         )
+        # A sensor does not download a model to look at it; by now it is here.
+        context.log_event(observe_base_model(resolved.config.model.name))
         rates = _solve_rates(attempts)
         rollouts = [attempt for attempt in attempts if attempt.kind == "rollout"]
         base_pass_at_1 = sum(rates.values()) / max(1, len(rates))
         run.log_metrics(
-            {"issues": len(issues), "rollouts": len(rollouts), "base_pass@1": base_pass_at_1},
+            {"issues": len(issues), "rollouts": len(rollouts), **({"base_pass@1": base_pass_at_1} if rates else {})},
             dataset=("historical_issues", artefacts.version("historical_issues", benchmark.id)),
         )
         mlflow_run_id = run.id

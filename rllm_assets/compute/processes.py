@@ -165,8 +165,8 @@ def _die_with(parent: int) -> None:
 def _main_left_alone(function: Callable[..., Any]) -> Iterator[None]:
     """Hide from a process that starts what program started this one.
 
-    It would run that program anew, up to this very call where the program has no ``if __name__ == "__main__":``. Only a function
-    that is the program's own needs it.
+    It would run that program anew, up to this very call where the program has no ``if __name__ == "__main__":``. Only a
+    function that is the program's own needs it.
     """
     main = sys.modules["__main__"]
     if function.__module__ == "__main__":

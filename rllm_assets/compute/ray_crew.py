@@ -149,9 +149,7 @@ class RayCrew(Generic[T]):
 
         ray.kill(worker)
 
-    def _wait(
-        self, awaited: list[ObjectRef], bounded: bool, meanwhile: Callable[[], None] | None
-    ) -> list[ObjectRef]:
+    def _wait(self, awaited: list[ObjectRef], bounded: bool, meanwhile: Callable[[], None] | None) -> list[ObjectRef]:
         """Wait until anything ends; return what of `awaited` did."""
         import ray
 

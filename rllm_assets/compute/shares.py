@@ -28,9 +28,9 @@ def run_shares(
 ) -> list[Result]:
     """Return ``function(share, send)`` for each share, in their order.
 
-    With `compute: local` each share has a process of this machine; one alone runs in this one. With `compute: ray` workers of the
-    configured size take them up, as many at once as the cluster has room for, and a share whose worker is lost is begun again.
-    What a share sends reaches `on_message` here, once. The first exception of a share is raised here.
+    With `compute: local` each share has a process of this machine; one alone runs in this one. With `compute: ray` workers of
+    the configured size take them up, as many at once as the cluster has room for, and a share whose worker is lost is begun
+    again. What a share sends reaches `on_message` here, once. The first exception of a share is raised here.
 
     Args:
         distributed: where, and the size of a worker.

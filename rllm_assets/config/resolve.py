@@ -86,9 +86,7 @@ def from_config(config: RLLMConfig, origin: str = "RLLMConfig") -> Resolved:
         ConfigError: for a key without effect in the chosen mode; one that has a preset's value is let pass.
     """
     set_keys = {
-        f"{part}.{name}": origin
-        for part in config.model_fields_set
-        for name in getattr(config, part).model_fields_set
+        f"{part}.{name}": origin for part in config.model_fields_set for name in getattr(config, part).model_fields_set
     }
     for key, reason in idle_keys(config, set_keys):
         part, name = key.split(".", 1)

@@ -152,7 +152,10 @@ class RewardsConfig(_Part):
 class DistributedConfig(_Part):
     """Where the work runs."""
 
-    compute: Literal["local", "ray"] = Field(default="local", description="Verification and trials here, or on Ray.")
+    compute: Literal["local", "ray"] = Field(
+        default="local",
+        description="Sampling, verification, training and trials here, or on Ray.",
+    )
     ray_address: str | None = Field(
         default=None, description="A running Ray cluster; unset starts one on this machine."
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rllm_assets.compute.processes import run_processes
+from rllm_assets.compute import run_shares, sandboxes
 from rllm_assets.config import EvaluationConfig, RLLMConfig
 from rllm_assets.data.answers import answer_format
 from rllm_assets.data.issues import Issue
@@ -75,10 +75,11 @@ def evaluate(
     size = min(config.distributed.num_workers, len(chosen))
     # The seed belongs to the issue: an answer is the same however many workers share the work.
     seeded = [(issue, config.evaluation.seed * 1_000_000 + index) for index, issue in enumerate(chosen)]
-    shares = [
-        _Share(config, seeded[rank::size], format_name, adapters, allow_unsandboxed, size) for rank in range(size)
-    ]
-    results = [result for part in run_processes(_evaluate_share, shares, advance) for result in part]
+    # Shares may be worked on elsewhere, on storage that all machines share.
+    paths: dict[PolicyName, Path | None] = {name: path and path.absolute() for name, path in adapters.items()}
+    each = sandboxes(config.distributed, size)
+    shares = [_Share(config, seeded[rank::size], format_name, paths, allow_unsandboxed, each) for rank in range(size)]
+    results = [result for part in run_shares(config.distributed, _evaluate_share, shares, advance) for result in part]
     order = {name: index for index, name in enumerate(adapters)}
     return sorted(results, key=lambda r: (order[r.policy], r.instance_id))
 
@@ -90,7 +91,7 @@ class _Share:
     format_name: str
     adapters: Mapping[PolicyName, Path | None]
     allow_unsandboxed: bool
-    workers: int
+    sandboxes: int | None
 
 
 def _evaluate_share(share: _Share, send: Callable[[int], None]) -> list[IssueResult]:
@@ -99,7 +100,7 @@ def _evaluate_share(share: _Share, send: Callable[[int], None]) -> list[IssueRes
     policy = Policy(config.model)
     sampler = Sampler(policy)
     results: list[IssueResult] = []
-    with Verifier(workers=None if share.workers == 1 else 1, allow_unsandboxed=share.allow_unsandboxed) as verifier:
+    with Verifier(workers=share.sandboxes, allow_unsandboxed=share.allow_unsandboxed) as verifier:
         judge = Judge(answer_format(share.format_name), verifier, Scorer(config.rewards, for_training=False))
 
         # The greedy answer is sampled beside the others, with which it shares its prompt and often its first tokens.

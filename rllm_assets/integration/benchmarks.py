@@ -12,7 +12,7 @@ from rllm_assets.data.sources import load_issues
 from rllm_assets.data.splits import split_issues
 from rllm_assets.data.training_files import write_training_file
 from rllm_assets.rollouts.first_attempts import gold_attempts
-from rllm_assets.verification import Verifier
+from rllm_assets.verification.distributed import open_verifier
 from rllm_assets.verification.validation import validate_issues
 
 
@@ -55,7 +55,7 @@ class BenchmarkIntegration:
     def _convert(self, benchmark_id: str) -> Converted:
         benchmark = find_benchmark(benchmark_id, self._benchmarks)
         issues, rejected = load_issues(benchmark)
-        with Verifier(allow_unsandboxed=self._allow_unsandboxed) as verifier:
+        with open_verifier(self._config.distributed, self._allow_unsandboxed) as verifier:
             issues, unverified = validate_issues(issues, verifier)
             attempts = gold_attempts(issues, benchmark.answer_format, verifier)
         divided = split_issues(issues, self._config.splits)

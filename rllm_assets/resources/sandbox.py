@@ -8,7 +8,9 @@ import dagster as dg
 from pydantic import Field
 
 if TYPE_CHECKING:
+    from rllm_assets.config import DistributedConfig
     from rllm_assets.verification import Verifier
+    from rllm_assets.verification.distributed import DistributedVerifier
 
 
 class Sandbox(dg.ConfigurableResource):
@@ -20,13 +22,14 @@ class Sandbox(dg.ConfigurableResource):
     )
 
     @contextlib.contextmanager
-    def verifier(self) -> Iterator["Verifier"]:
-        """Open a verifier.
+    def verifier(self, distributed: "DistributedConfig") -> Iterator["Verifier | DistributedVerifier"]:
+        """Open a verifier here, or on the Ray cluster.
 
         Raises:
-            SandboxUnavailableError: where the machine offers no strong sandbox and `allow_unsandboxed` is not set.
+            SandboxUnavailableError: where a machine offers no strong sandbox and `allow_unsandboxed` is not set.
+            ComputeError: where the cluster does not answer or has no room.
         """
-        from rllm_assets.verification import Verifier
+        from rllm_assets.verification.distributed import open_verifier
 
-        with Verifier(allow_unsandboxed=self.allow_unsandboxed) as verifier:
+        with open_verifier(distributed, self.allow_unsandboxed) as verifier:
             yield verifier

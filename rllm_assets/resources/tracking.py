@@ -1,5 +1,6 @@
 """MLflow: one run a heavy asset, and the run of a whole job around them."""
 
+import atexit
 import contextlib
 import os
 from collections.abc import Callable, Iterator
@@ -56,7 +57,11 @@ def job_mlflow(context: dg.InitResourceContext) -> Iterator["JobRun"]:
     Where MLflow does not answer, the job goes on without one.
     """
     from dagster_mlflow import mlflow_tracking
+    from mlflow.tracking import fluent
 
+    # At its end a step's process would mark the job's run as finished. dagster-mlflow means to prevent that, but unregisters a
+    # function that MLflow 3 does not register.
+    atexit.unregister(fluent._safe_end_run)
     handle = MLflow()
     tracking = handle.tracking()
     # Sends what waits and closes orphans. It also makes the experiment, whose files dagster-mlflow would put into whatever

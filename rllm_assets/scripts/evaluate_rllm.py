@@ -74,12 +74,12 @@ def _held_out(args: argparse.Namespace, benchmark: Benchmark | None, config: RLL
     from rllm_assets.data.sources import load_issues
     from rllm_assets.data.splits import split_issues
     from rllm_assets.data.training_files import read_training_file
-    from rllm_assets.verification import Verifier
+    from rllm_assets.verification.distributed import open_verifier
     from rllm_assets.verification.validation import validate_issues
 
     if benchmark is None:
         return read_training_file(args.val_path)[0]
-    with Verifier(allow_unsandboxed=args.allow_unsandboxed) as verifier:
+    with open_verifier(config.distributed, args.allow_unsandboxed) as verifier:
         verified, _ = validate_issues(load_issues(benchmark)[0], verifier)
     return split_issues(verified, config.splits).val
 

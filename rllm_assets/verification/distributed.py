@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TypeAlias
 
-from rllm_assets.compute import Compute, Outcome, Size, WorkerLostError
+from rllm_assets.compute import Compute, Outcome, Size, WorkerLostError, open_compute
+from rllm_assets.config import DistributedConfig
 from rllm_assets.data.issues import FunctionTask
 from rllm_assets.data.verdicts import Verdict
 from rllm_assets.sandbox.jobs import Grade
@@ -23,18 +24,24 @@ _CHUNKS_A_WORKER = 4
 
 
 @contextmanager
-def open_verifier(compute: Compute, allow_unsandboxed: bool = False) -> "Iterator[Verifier | DistributedVerifier]":
-    """Yield a verifier that uses all of `compute`.
+def open_verifier(
+    distributed: DistributedConfig, allow_unsandboxed: bool = False
+) -> "Iterator[Verifier | DistributedVerifier]":
+    """Yield a verifier that uses all cores of this machine, or all CPUs of the Ray cluster where `compute` is ray.
 
     Raises:
+        ClusterUnreachableError: where `ray_address` names no Ray cluster that answers.
         SandboxUnavailableError: where a machine offers no strong sandbox and `allow_unsandboxed` is not set.
         ResourcesError: where the cluster has no CPU to give.
     """
-    if compute.in_process:
+    if distributed.compute == "local":
         with Verifier(allow_unsandboxed=allow_unsandboxed) as here:
             yield here
         return
-    with DistributedVerifier(compute, allow_unsandboxed=allow_unsandboxed) as spread:
+    with (
+        open_compute(distributed) as compute,
+        DistributedVerifier(compute, allow_unsandboxed=allow_unsandboxed) as spread,
+    ):
         yield spread
 
 

@@ -13,11 +13,13 @@ from tests.tiny_benchmark import write_benchmark
 
 
 class Graph:
-    """One storage, one instance, the real definitions."""
+    """One storage, one instance, the real definitions; without a model, the benchmark that lies under `root` already."""
 
     def __init__(self, root, model, name="tiny", **config):
         self.root, self.name = root, name
-        self.benchmarks = write_benchmark(root / "benchmarks", model, name, **config)
+        self.benchmarks = root / "benchmarks"
+        if model is not None:
+            write_benchmark(self.benchmarks, model, name, **config)
         self.instance = dg.DagsterInstance.ephemeral()
         register(self.instance, [find_benchmark(name, self.benchmarks)])
         self.artefacts = Artefacts(root=str(root / "storage"))

@@ -1,22 +1,30 @@
 """The whole graph in process: every asset real, each with what the UI shows and what lineage needs."""
 
+import importlib
 import json
+import re
 import shutil
 import socket
 import subprocess
 
+import dagster as dg
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from rllm_assets.assets import checks
+from rllm_assets.assets.display import LIBRARY_ERRORS, refusing
 from rllm_assets.automation.backfill import TO_THE_GATE
-from rllm_assets.data.tables import attempts_from_table, issues_from_table
+from rllm_assets.automation.partitions import benchmarks
+from rllm_assets.data.tables import attempts_from_table, attempts_to_table, issues_from_table, write_table
+from rllm_assets.data.trajectories import Attempt
+from rllm_assets.data.verdicts import Verdict
 from rllm_assets.definitions import defs
 from rllm_assets.resources.artefacts import Artefacts
-from rllm_assets.serving import stop_endpoint
+from rllm_assets.serving import ServingError, stop_endpoint
 from rllm_assets.tracking.ancestry import dependence, verify
-from rllm_assets.tracking.lineage import read_lineage
+from rllm_assets.tracking.lineage import LineageRecord, read_lineage, write_lineage
 
 ASSETS = [*TO_THE_GATE, "deployed_endpoint"]
 
@@ -59,7 +67,7 @@ def test_the_story_is_told_by_the_edges():
         ("base_model", "evaluation_metrics"),
         ("evaluation_metrics", "deployed_endpoint"),
         ("lora_checkpoint", "deployed_endpoint"),
-        ("val_split", "deployed_endpoint"),
+        ("train_split", "deployed_endpoint"),
         ("base_model", "deployed_endpoint"),
     }
 
@@ -112,13 +120,32 @@ class TestFinished:
 
     def test_pictures_are_png_in_the_metadata(self, finished_graph):
         for asset, names in {
-            "trajectories": ["solve_rates"],
-            "lora_checkpoint": ["reward_over_steps"],
+            "trajectories": ["solve_rates", "rewards"],
+            "lora_checkpoint": ["reward_over_steps", "rewards"],
             "evaluation_metrics": ["pass_at_1", "groups"],
         }.items():
             for name in names:
                 text = finished_graph.materialization(asset).metadata[name].value
                 assert "](data:image/png;base64,iVBORw0KGgo" in text
+
+    def test_the_tables_have_the_schema_that_is_shown(self, finished_graph):
+        for asset, file in {
+            "historical_issues": "issues",
+            "trajectories": "trajectories",
+            "train_split": "issues",
+            "val_split": "issues",
+            "evaluation_metrics": "results",
+        }.items():
+            shown = specs()[asset].metadata["dagster/column_schema"]
+            table = pq.read_table(finished_graph.artefacts.path(asset, "tiny") / f"{file}.parquet")
+            # Parquet has a name of its own for what is in a list.
+            stored = [(field.name, str(field.type).replace("element: ", "item: ")) for field in table.schema]
+            assert [(column.name, column.type) for column in shown.columns] == stored
+            assert finished_graph.materialization(asset).metadata["dagster/row_count"].value == table.num_rows
+
+    def test_nothing_is_left_of_the_work(self, finished_graph):
+        work = finished_graph.root / "storage" / "work"
+        assert [path for path in work.rglob("*") if path.is_file()] == []
 
     def test_every_check_ran_and_passed(self, finished_graph):
         for check in defs.resolve_asset_graph().asset_check_keys:
@@ -154,7 +181,7 @@ class TestFinished:
         runs = client.search_runs([experiment.experiment_id])
         assert {run.info.status for run in runs} == {"FINISHED"}
         heavy = {run.data.tags.get("dagster.asset_key") for run in runs} - {None}
-        assert heavy == {"tuned_hyperparameters", "lora_checkpoint", "evaluation_metrics"}
+        assert heavy == {"trajectories", "tuned_hyperparameters", "lora_checkpoint", "evaluation_metrics"}
         assert any("mlflow.parentRunId" in run.data.tags for run in runs), "trials are nested"
         (version,) = client.search_model_versions("name = 'rllm-tiny'")
         assert version
@@ -232,11 +259,40 @@ class TestDeployment:
         assert graph.materialize("deployed_endpoint").success
         assert graph.materialization("deployed_endpoint").metadata["url"].value == url
 
+    def test_a_lora_of_another_shape_is_evaluated_and_served_as_it_was_trained(self, graph, monkeypatch):
+        overrides = {"model.lora_rank": 3, "model.lora_alpha": 5.0, "model.lora_targets": ["q_proj", "v_proj"]}
+        assert graph.materialize("lora_checkpoint", overrides=overrides).success
+        assert graph.materialize("evaluation_metrics").success
+        config = read_lineage(graph.artefacts.path("evaluation_metrics", "tiny")).config["model"]
+        trained = json.loads(
+            (graph.artefacts.path("lora_checkpoint", "tiny") / "adapter/adapter_config.json").read_text()
+        )
+        for ours, peft in {"lora_rank": "r", "lora_alpha": "lora_alpha", "lora_targets": "target_modules"}.items():
+            assert config[ours] == trained[peft] == overrides[f"model.{ours}"]
+
+        def deploy(servable, *_):
+            raise ServingError(f"rank {servable.lora_rank} on {servable.base_model_name}")
+
+        monkeypatch.setattr(importlib.import_module("rllm_assets.assets.deployed_endpoint"), "deploy", deploy)
+        message, _ = failure_of(graph.materialize("deployed_endpoint", raise_on_error=False))
+        assert message.strip().endswith(f"tiny: rank 3 on {config['name']}")
+
     def test_a_port_in_use_is_named(self, graph):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             failed = graph.materialize("deployed_endpoint", overrides={"serving.port": port}, raise_on_error=False)
         assert str(port) in failure_of(failed)[0]
+
+
+def test_each_benchmark_has_an_endpoint_of_its_own():
+    name = importlib.import_module("rllm_assets.assets.deployed_endpoint")._name
+    assert name("rllm", "pocket") == "rllm-pocket"
+    assert name("rllm", "a-b") == "rllm-a-b"
+    names = {name("rllm", partition) for partition in ("a-b", "a_b", "a-b-c", "a_b-c", "a-b_c", "a_b_c")}
+    assert len(names) == 6
+    assert all(re.fullmatch(r"[a-z][a-z0-9-]{0,39}", found) for found in names)
+    with pytest.raises(dg.Failure, match=r"longer than 40 characters; set a shorter serving\.name"):
+        name("rllm", "a" * 36)
 
 
 def failure_of(result):
@@ -279,7 +335,78 @@ def test_a_model_that_does_not_load_is_named(make_graph, tmp_path):
     broken.mkdir()
     (broken / "model.safetensors").write_bytes(b"no")
     result = graph.materialize("trajectories", overrides={"model.name": str(broken)}, raise_on_error=False)
-    assert f"{broken}" in str(failure_of(result)[1].step_failure_data.error.to_string())
+    message, event = failure_of(result)
+    assert message.strip().startswith(
+        f"dagster._core.definitions.events.Failure: tiny: the tokenizer of {broken} does not load: "
+    )
+    assert "\n" not in message.strip()
+    assert event.step_failure_data.user_failure_data is not None
+    assert event.step_failure_data.error.cause is None
+    assert not any(e.is_step_up_for_retry for e in result.all_events)
+
+
+def test_every_error_of_the_library_that_is_refused_exists():
+    for module, names in LIBRARY_ERRORS.items():
+        for name in names:
+            error = getattr(importlib.import_module(module), name)
+            with pytest.raises(dg.Failure, match=r"^tiny: two lines$") as caught, refusing("tiny"):
+                raise error("two\n  lines")
+            assert caught.value.allow_retries is False
+
+
+def test_other_errors_are_not_refused():
+    with pytest.raises(ZeroDivisionError), refusing("tiny"):
+        raise ZeroDivisionError
+
+
+def gold(number, resolved):
+    verdict = Verdict(status="resolved" if resolved else "failed", reason="" if resolved else "case 1: 3 instead of 4")
+    return Attempt(
+        instance_id=f"tiny-{number}",
+        group=f"tiny/sums.add_{number}",
+        kind="gold",
+        attempt=0,
+        prompt=[{"role": "user", "content": "?"}],
+        response="!",
+        response_tokens=1,
+        finished=True,
+        verdict=verdict,
+        reward=float(resolved),
+    )
+
+
+@pytest.mark.parametrize(("resolved", "goes_on"), [([True, False, True], True), ([False, False], False)])
+def test_a_fix_that_fails_as_an_answer_stops_nothing_unless_all_do(tmp_path, resolved, goes_on):
+    directory = tmp_path / "trajectories" / "tiny"
+    table = attempts_to_table(gold(number, fixed) for number, fixed in enumerate(resolved))
+    directory.mkdir(parents=True)
+    write_table(table, directory / "trajectories.parquet")
+    write_lineage(directory, LineageRecord(asset="trajectories", partition="tiny", data_version="v"))
+    after = []
+
+    @dg.asset(partitions_def=benchmarks)
+    def trajectories():
+        """Stands in for the one whose artefact lies there already."""
+
+    @dg.asset(partitions_def=benchmarks, deps=["trajectories"])
+    def splits():
+        after.append("splits")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("benchmarks", ["tiny"])
+        result = dg.materialize(
+            [trajectories, splits, checks.every_fix_resolves],
+            partition_key="tiny",
+            instance=instance,
+            resources={"artefacts": Artefacts(root=str(tmp_path))},
+            raise_on_error=False,
+        )
+    assert (result.success, bool(after)) == (goes_on, goes_on)
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert not evaluation.passed
+    assert evaluation.metadata["left_out"].value == resolved.count(False)
+    assert evaluation.metadata["fixes"].value == len(resolved)
+    assert "tiny-1: case 1: 3 instead of 4" in evaluation.metadata["failing"].value
 
 
 def test_checks_are_blocking_where_going_on_would_spoil_what_follows():

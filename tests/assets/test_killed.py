@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from rllm_assets.sandbox import SandboxUnavailableError
@@ -44,16 +45,18 @@ def test_training_goes_on_where_it_was_killed(tmp_path, tiny_model, make_graph):
     assert killed_at < 12
 
     graph = make_graph(training={"max_steps": 12, "checkpoint_every": 1})
+    abandoned = storage / "work" / "lora_checkpoint" / "tiny" / "of-another-configuration"
+    abandoned.mkdir()
     result = graph.materialize("lora_checkpoint")
     assert result.success
-    reported = [
-        json.loads(line.partition(" progress ")[2])
-        for line in (event.message or "" for event in result.all_events)
-        if " progress " in line
-    ]
-    assert all(row["step"] >= killed_at for row in reported)
-    assert steps(tmp_path) == list(range(13))
+    messages = [entry.user_message for entry in graph.instance.all_logs(result.run_id)]
+    reported = [json.loads(m.removeprefix("progress "))["step"] for m in messages if m.startswith("progress ")]
+    # A step that was under way when it was killed is done again.
+    assert reported in (list(range(killed_at, 13)), list(range(killed_at + 1, 13)))
+    metrics = pd.read_parquet(storage / "lora_checkpoint" / "tiny" / "metrics.parquet")
+    assert metrics["step"].tolist() == list(range(13))
     assert [path.name for path in (storage / "lora_checkpoint").iterdir()] == ["tiny"]
+    assert not abandoned.exists()
 
 
 def steps(root):

@@ -67,6 +67,10 @@ def finished_runs(environment):
         return [run for run in instance.get_runs() if run.is_finished]
 
 
+def three_of(runs):
+    return runs if len(runs) == 3 else None
+
+
 def test_without_a_daemon_a_backfill_is_refused(environment):
     done = backfill(environment, "pocket")
     assert done.returncode == 2
@@ -98,3 +102,10 @@ def test_the_sensor_runs_a_new_benchmark_and_a_backfill_runs_it_again(environmen
     assert done.returncode == 0, done.stderr
     assert "completed" in done.stderr
     assert len(finished_runs(environment)) == 2
+
+    command = [str(Path(sys.executable).parent / "dagster"), "job", "backfill", "-w", str(ROOT / "workspace.yaml")]
+    command += ["-j", "to_the_gate", "--partitions", "tiny", "--noprompt"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    runs = wait_for(lambda: three_of(finished_runs(environment)), daemon)
+    assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}

@@ -1,7 +1,9 @@
 """One set of assets under four executors; sizes come from the environment, and nothing asks for a GPU that is not there."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import kubernetes
@@ -9,7 +11,9 @@ import pytest
 from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job, get_user_defined_k8s_config
 from kubernetes.utils.quantity import parse_quantity
 
+import rllm_assets
 from rllm_assets.assets.sizes import heavy_tags
+from rllm_assets.automation import executors
 from rllm_assets.automation.executors import ExecutorError, chosen_executor
 
 HEAVY = ["trajectories", "tuned_hyperparameters", "lora_checkpoint", "evaluation_metrics"]
@@ -28,6 +32,13 @@ def test_an_unknown_name_lists_the_known(monkeypatch):
     monkeypatch.setenv("RLLM_EXECUTOR", "slurm")
     with pytest.raises(ExecutorError, match="'slurm' is no executor; choose one of in_process, multiprocess, ray, k8s"):
         chosen_executor()
+
+
+def test_a_step_elsewhere_knows_every_variable_that_is_read():
+    sources = Path(rllm_assets.__file__).parent.rglob("*.py")
+    read = {name for source in sources for name in re.findall(r"\bRLLM_[A-Z_]*[A-Z]\b", source.read_text())}
+    assert read
+    assert read <= set(executors._FORWARDED)
 
 
 def test_without_gpus_nothing_asks_for_one(monkeypatch):
@@ -77,7 +88,7 @@ def test_every_pod_that_kubernetes_would_create_parses():
     for name, tags in steps.items():
         (container,) = pod_of(tags)["containers"]
         assert container["image"] == "rllm-assets:0.1.0", name
-        assert ("resources" in container) == (name in HEAVY), name
+        assert bool(container["resources"]) == (name in HEAVY), name
 
 
 def test_heavy_assets_are_tagged_and_pooled_and_the_others_are_not():

@@ -14,7 +14,8 @@ from rllm_assets.automation.backfill import TO_THE_GATE, register
 from rllm_assets.data.benchmarks import find_benchmark
 from tests.tiny_benchmark import write_benchmark
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+# Not of the group that shares one Ray: this one is its own, beside which the other worker can go on.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray_executor")]
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 

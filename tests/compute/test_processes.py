@@ -141,9 +141,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(
-    ("program", "output"), [(BARE, "the program runs\n[2, 4] True None\n"), (GUARDED, "[3, 6]\n")]
-)
+@pytest.mark.parametrize(("program", "output"), [(BARE, "the program runs\n[2, 4] True None\n"), (GUARDED, "[3, 6]\n")])
 def test_a_program_is_run_once_where_its_own_functions_are_not_asked_for(tmp_path, program, output):
     script = tmp_path / "script.py"
     script.write_text("import sys\n" + program)

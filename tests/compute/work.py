@@ -84,8 +84,8 @@ def place(state: State, item: object) -> tuple[Path, str]:
     return Path.cwd(), os.environ.get("CUDA_VISIBLE_DEVICES", "unset")
 
 
-def tell_and_triple(part: tuple[Path, int], send: Callable[[object], None]) -> tuple[int, int, str]:
-    """Send two messages, wait until somebody has heard them, and return thrice the number."""
+def tell_and_triple(part: tuple[Path, int], send: Callable[[object], None]) -> tuple[int, int]:
+    """Send two messages, wait until somebody has heard them, and return thrice the number and the process."""
     heard, number = part
     for turn in range(2):
         send((number, turn))
@@ -93,7 +93,7 @@ def tell_and_triple(part: tuple[Path, int], send: Callable[[object], None]) -> t
     while not (heard / str(number)).exists():
         assert time.monotonic() < until, "nobody heard"
         time.sleep(0.02)
-    return 3 * number, os.getpid(), os.environ["OMP_NUM_THREADS"]
+    return 3 * number, os.getpid()
 
 
 def tell_and_die_once(mark: Path, send: Callable[[object], None]) -> str:

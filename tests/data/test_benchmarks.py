@@ -121,9 +121,40 @@ def test_a_limit_keeps_the_first_issues(tmp_path):
     assert [issue.instance_id for issue in load_issues(benchmark)[0]] == ["mine-1"]
 
 
-def test_an_unknown_option_is_named(tmp_path):
-    with pytest.raises(BenchmarkError, match=r"options.limt: unknown; known are limit"):
-        load_issues(read_benchmark(write(tmp_path, options={"limt": 1})))
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"limt": 1}, "options.limt: unknown; did you mean limit?"),
+        ({"shuffle": True}, "options.shuffle: unknown; known are limit"),
+        ({"limit": "5"}, "options.limit: a number of issues, 1 or more, is expected, not '5'"),
+        ({"limit": 0}, "options.limit: a number of issues, 1 or more, is expected, not 0"),
+        ({"limit": -1}, "options.limit: a number of issues, 1 or more, is expected, not -1"),
+        ({"limit": True}, "options.limit: a number of issues, 1 or more, is expected, not True"),
+        ({"limit": None}, "options.limit: a number of issues, 1 or more, is expected, not None"),
+    ],
+)
+def test_a_wrong_option_is_named_with_its_file(tmp_path, options, message):
+    path = write(tmp_path, options=options)
+    with pytest.raises(BenchmarkError) as caught:
+        load_issues(read_benchmark(path))
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def test_a_file_of_issues_that_is_a_directory_is_named(tmp_path):
+    path = write(tmp_path, source="issues")
+    with pytest.raises(BenchmarkError) as caught:
+        load_issues(read_benchmark(path))
+    issues = tmp_path / "mine" / "issues"
+    assert str(caught.value).startswith(f"{path}: path: {issues} is no file; the source issues reads one file")
+
+
+def test_a_broken_parquet_file_is_named(tmp_path):
+    path = write(tmp_path, source="issues", path="issues.parquet")
+    broken = tmp_path / "mine" / "issues.parquet"
+    broken.write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(BenchmarkError, match=f"mine: {broken} cannot be read: .*Parquet") as caught:
+        load_issues(read_benchmark(path))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_duplicate_id_is_rejected(tmp_path):

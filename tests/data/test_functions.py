@@ -62,6 +62,7 @@ def test_an_issue_has_everything(tmp_path):
         ('now: "x * 2"', 'now: "x / 2"', "functions.0.issues.0.bug", "stands 0 times in the code of double"),
         ('now: "x * 2"', 'now: "x"', "functions.0.issues.0.bug", "stands 2 times in the code of double"),
         ("functions:", "function:", "functions", "a list of functions is expected"),
+        ("opened: 2024-05-01", "opened: 2024-13-01", "", "not readable as YAML: month must be in 1..12"),
         ("- name: double", "- name: [", "", "not readable as YAML"),
     ],
 )
@@ -77,6 +78,19 @@ def test_one_bad_function_does_not_lose_the_others(tmp_path):
     (tmp_path / "a.yaml").write_text("functions: [3, {name: f}]")
     found = read(tmp_path, GOOD)
     assert [type(row).__name__ for row in found] == ["Rejected", "Rejected", "Issue"]
+
+
+def test_issues_that_are_no_list_do_not_lose_the_others(tmp_path):
+    function = "{name: f, code: c, cases: [{args: [], returns: 1}], issues: %s}"
+    (tmp_path / "a.yaml").write_text(
+        f"functions: [{', '.join(function % issues for issues in ('5', 'null', '{a: b}'))}]"
+    )
+    found = read(tmp_path, GOOD)
+    assert [(row.field, row.reason) for row in found if isinstance(row, Rejected)] == [
+        ("functions.0.issues", "a list of issues is expected"),
+        ("functions.2.issues", "a list of issues is expected"),
+    ]
+    assert [row.instance_id for row in found if isinstance(row, Issue)] == ["mine-7"]
 
 
 def test_pocket_is_what_it_says():

@@ -16,6 +16,8 @@ from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import DagsterK8sJobConfig, UserDefinedDagsterK8sConfig, construct_dagster_k8s_job
 from kubernetes.client import ApiClient
 
+from rllm_assets.assets.sizes import heavy_tags
+
 Values = dict[str, Any]
 
 
@@ -95,6 +97,18 @@ def test_a_run_has_its_own_resources_and_asks_for_no_gpu(pod: dict[str, Any]) ->
     assert container["resources"] == {
         "requests": {"cpu": "1", "memory": "4Gi"},
         "limits": {"cpu": "2", "memory": "12Gi"},
+    }
+
+
+def test_a_heavy_step_asks_for_what_the_values_say(pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    (container,) = pod["spec"]["containers"]
+    sizes = {entry["name"]: entry["value"] for entry in container["env"] if entry["name"].startswith("RLLM_STEP_")}
+    assert set(sizes) == {"RLLM_STEP_CPUS", "RLLM_STEP_GPUS", "RLLM_STEP_MEMORY"}
+    for name, value in sizes.items():
+        monkeypatch.setenv(name, value)
+    assert heavy_tags()["dagster-k8s/config"]["container_config"]["resources"] == {
+        "requests": {"cpu": "2", "memory": "12Gi"},
+        "limits": {"memory": "12Gi"},
     }
 
 

@@ -98,7 +98,7 @@ def test_the_volume_is_where_the_image_writes(last_stage: Stage, values: dict[st
     (mount,) = deployment["volumeMounts"]
     assert ("WORKDIR", mount["mountPath"]) in last_stage
     (settings,) = (rest for word, rest in last_stage if word == "ENV")
-    for name in ("RLLM_CACHE", "RLLM_BENCHMARKS"):
+    for name in ("RLLM_STORAGE", "RLLM_CACHE", "RLLM_BENCHMARKS"):
         assert re.search(rf"\b{name}={mount['mountPath']}/", settings)
 
 

@@ -93,8 +93,9 @@ def test_an_adapter_is_compared_with_its_base(trained, tmp_path, capsys):
 def test_bad_input_is_one_line(tmp_path, capsys, flags, message):
     assert train_rllm.main([*flags, "--output-dir", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert message in error
+    last = error.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert message in last
     assert "Traceback" not in error
 
 

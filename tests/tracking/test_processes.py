@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from rllm_assets.tracking.processes import ProcessIdentity, current_process, has_gone
+from rllm_assets.tracking.processes import ProcessIdentity, ancestor, current_process, has_gone
 
 
 @pytest.fixture
@@ -57,3 +57,15 @@ def test_before_the_machine_started_anew_everything_has_gone():
 @pytest.mark.parametrize("field", ["host", "namespace"])
 def test_what_cannot_be_seen_from_here_has_not_gone(field, ended_pid):
     assert not has_gone(current_process().model_copy(update={"pid": ended_pid, field: "elsewhere"}))
+
+
+def test_ancestors_are_known_by_their_ids(ended_pid):
+    assert ancestor(os.getpid()) == current_process()
+    above = ancestor(os.getppid())
+    assert above is not None
+    assert above.pid == os.getppid()
+    assert not has_gone(above)
+    child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    assert ancestor(child.pid) is None
+    child.communicate(b"")
+    assert ancestor(ended_pid) is None

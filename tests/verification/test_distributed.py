@@ -8,6 +8,7 @@ import pytest
 
 from rllm_assets.compute.local import LocalCompute
 from rllm_assets.compute.ray_crew import RayCompute
+from rllm_assets.config import DistributedConfig
 from rllm_assets.data.issues import FunctionTask
 from rllm_assets.sandbox.jobs import SandboxUnavailableError
 from rllm_assets.verification import Verifier
@@ -52,7 +53,7 @@ class TestHere:
             spread.verify_many(jobs_of("code"))
 
     def test_in_this_process_the_verifier_is_the_plain_one(self) -> None:
-        with open_verifier(LocalCompute(), allow_unsandboxed=True) as verifier:
+        with open_verifier(DistributedConfig(), allow_unsandboxed=True) as verifier:
             assert type(verifier) is Verifier
             assert verifier.verify(clamp(), CLAMP).resolved
 
@@ -60,9 +61,10 @@ class TestHere:
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 class TestOnRay:
-    def test_the_same_verdicts(self, verifier: Verifier, ray_compute: RayCompute) -> None:
+    @pytest.mark.usefixtures("ray_here")
+    def test_the_same_verdicts(self, verifier: Verifier) -> None:
         jobs = jobs_of(None, CLAMP, *(candidate.code for candidate in CANDIDATES.values()))
-        with open_verifier(ray_compute) as spread:
+        with open_verifier(DistributedConfig(compute="ray")) as spread:
             assert isinstance(spread, DistributedVerifier)
             assert (spread.workers, spread.grade) == (CPUS, verifier.grade)
             theirs, ours = spread.verify_many(jobs), verifier.verify_many(jobs)
