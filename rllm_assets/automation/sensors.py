@@ -43,7 +43,7 @@ def new_benchmarks(context: dg.SensorEvaluationContext, settings: Settings) -> d
     }
     return dg.SensorResult(
         run_requests=[
-            # Content and revision are part of the key: what has changed runs again, even back to what it was; nothing else does.
+            # Content and revision are part of the key: what has changed runs again, even back to what it was.
             dg.RunRequest(partition_key=name, run_key=f"{name}:{hashes[name]}:{now[name]['revision']}")
             for name in changed
             if BUNDLED not in found[name].directory.parents

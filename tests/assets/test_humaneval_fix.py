@@ -32,6 +32,9 @@ def test_all_fixes_resolve_all_bugs_fail_and_the_graph_goes_through(test_data, t
     metadata = graph.materialization("historical_issues").metadata
     # An issue is there only when its fix resolves it and its buggy code does not.
     assert (metadata["dagster/row_count"].value, metadata["quarantined"].value) == (164, 0)
-    assert "6 issues were left out" in graph.materialization("lora_checkpoint").metadata["warnings"].value
+    # Six suites are no plain calls; those of them on the training side could be forged, and are not trained on.
+    warnings = graph.materialization("lora_checkpoint").metadata["warnings"].value
+    assert "issues were left out: " in warnings
+    assert "is judged in process, by tests that a candidate could forge" in warnings
     for asset in TO_THE_GATE:
         assert graph.version(asset)
