@@ -22,8 +22,14 @@ CONFIG = {
 }
 
 
+NO_TUNING: dict[str, object] = {"trials": 0, "steps": None, "issues": None}
+
+
 def write_benchmark(directory: Path, model: Path, name: str = "tiny", /, **config: dict) -> Path:
-    """Write `directory`/`name`/benchmark.yaml with twelve functions, and return the directory of benchmarks."""
+    """Write `directory`/`name`/benchmark.yaml with twelve functions, and return the directory of benchmarks.
+
+    Keys of `config` are put over `CONFIG`; None takes one away.
+    """
     folder = directory / name
     (folder / "issues").mkdir(parents=True, exist_ok=True)
     functions = [
@@ -45,7 +51,12 @@ def write_benchmark(directory: Path, model: Path, name: str = "tiny", /, **confi
         for n in range(1, 13)
     ]
     (folder / "issues" / "sums.yaml").write_text(yaml.safe_dump({"functions": functions}))
-    merged = {part: {**CONFIG.get(part, {}), **config.get(part, {})} for part in {*CONFIG, *config}}
+    merged = {
+        part: {
+            key: value for key, value in {**CONFIG.get(part, {}), **config.get(part, {})}.items() if value is not None
+        }
+        for part in {*CONFIG, *config}
+    }
     merged["model"].setdefault("name", str(model))
     description = {"id": name, "source": "functions", "path": "issues", "config": merged}
     (folder / "benchmark.yaml").write_text(yaml.safe_dump(description))

@@ -140,7 +140,9 @@ def submit(workspace: Path, partitions: Sequence[str], assets: Sequence[str]) ->
 
 
 def _graphql(workspace: Path, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "dagster_graphql", "-w", str(workspace), "-t", query, "-v", json.dumps(variables)]
+    # The package has no __main__, and its script need not be on the path.
+    program = [sys.executable, "-c", "from dagster_graphql.cli import main; main()"]
+    command = [*program, "-w", str(workspace), "-t", query, "-v", json.dumps(variables)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     line = next((line for line in done.stdout.splitlines() if line.startswith('{"data"')), None)
     if line is None:

@@ -55,8 +55,12 @@ def evaluate(
         allow_unsandboxed: judge without a strong sandbox.
 
     Raises:
-        EvaluationError: where there are no issues, or none whose prompt fits.
+        EvaluationError: where there are no issues, or none whose prompt fits, or an adapter is not there.
     """
+    for path in adapters.values():
+        # Before the base is sampled for minutes.
+        if path is not None and not (path / "adapter_model.safetensors").is_file():
+            raise EvaluationError(f"{path} holds no adapter: adapter_model.safetensors is not there")
     if not issues:
         raise EvaluationError("there are no held-out issues to evaluate on: raise splits.val_fraction or add issues")
     tokenizer = load_tokenizer(find_model(config.model.name))

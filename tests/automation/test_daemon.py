@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from tests.tiny_benchmark import write_benchmark
+from tests.tiny_benchmark import NO_TUNING, write_benchmark
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -88,7 +88,7 @@ def test_the_sensor_runs_a_new_benchmark_and_a_backfill_runs_it_again(environmen
     broken = Path(environment["RLLM_BENCHMARKS"]) / "broken"
     broken.mkdir()
     (broken / "benchmark.yaml").write_text("id: broken\n")
-    write_benchmark(Path(environment["RLLM_BENCHMARKS"]), tiny_model, tuning={"trials": 1})
+    write_benchmark(Path(environment["RLLM_BENCHMARKS"]), tiny_model, tuning=NO_TUNING)
     (run,) = wait_for(lambda: finished_runs(environment), daemon)
     log = Path(environment["DAGSTER_HOME"]) / "daemon.log"
     assert run.status == dg.DagsterRunStatus.SUCCESS, log.read_text()[-3000:]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny_benchmark import write_benchmark
+from tests.tiny_benchmark import NO_TUNING, write_benchmark
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def demo(tmp_path, *arguments, **environment):
 
 
 def test_a_gate_that_does_not_pass_still_shows_its_numbers(tmp_path, tiny_model):
-    write_benchmark(tmp_path / "benchmarks", tiny_model, tuning={"trials": 1}, evaluation={"gate": "beats_base"})
+    write_benchmark(tmp_path / "benchmarks", tiny_model, tuning=NO_TUNING, evaluation={"gate": "beats_base"})
     done = demo(tmp_path, "--seed", "3")
     assert done.returncode == 1, done.stdout
     assert "LoRA over base: +0.0 points" in done.stdout

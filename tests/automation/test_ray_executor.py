@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -12,7 +13,7 @@ import pytest
 
 from rllm_assets.automation.backfill import TO_THE_GATE, register
 from rllm_assets.data.benchmarks import find_benchmark
-from tests.tiny_benchmark import write_benchmark
+from tests.tiny_benchmark import NO_TUNING, write_benchmark
 
 # Not of the group that shares one Ray: this one is its own, beside which the other worker can go on.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray_executor")]
@@ -32,7 +33,7 @@ def free_ports(count):
 def environment(tmp_path, tiny_model):
     (tmp_path / "home").mkdir()
     shutil.copy(ROOT / "deploy" / "local" / "dagster.yaml", tmp_path / "home")
-    write_benchmark(tmp_path / "benchmarks", tiny_model, tuning={"trials": 1})
+    write_benchmark(tmp_path / "benchmarks", tiny_model, tuning=NO_TUNING)
     return {
         **os.environ,
         "PATH": f"{BIN}:{os.environ['PATH']}",
@@ -41,6 +42,21 @@ def environment(tmp_path, tiny_model):
         "RLLM_EXECUTOR": "ray",
         "RLLM_STEP_MEMORY": "0.5",
     }
+
+
+def wait_for_agent(address):
+    """Jobs are taken by the node's agent, which comes up some time after Ray says that it has started."""
+    from ray.job_submission import JobSubmissionClient
+
+    client = JobSubmissionClient(address)
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            client.submit_job(entrypoint="true")
+            return
+        except RuntimeError:
+            assert time.monotonic() < deadline, "no agent takes jobs"
+            time.sleep(0.5)
 
 
 @pytest.fixture
@@ -59,7 +75,9 @@ def cluster(environment):
             break
     else:
         pytest.fail("Ray did not start")
-    yield {**environment, "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}"}
+    address = f"http://127.0.0.1:{dashboard}"
+    wait_for_agent(address)
+    yield {**environment, "RAY_ADDRESS": address}
     process.terminate()
     process.wait(60)
 
