@@ -11,7 +11,7 @@ SEED ?= 0
 export DAGSTER_DISABLE_TELEMETRY := yes
 export OMP_WAIT_POLICY := passive
 
-.PHONY: setup demo dev test lint clean
+.PHONY: setup demo dev test test-long lint clean
 
 setup: $(VENV)/.ready
 	@$(BIN)/python -m rllm_assets.scripts.check_machine
@@ -20,8 +20,8 @@ $(VENV)/.ready: pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed: make setup PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# torch first and alone: any other package would take the newest build with gigabytes of CUDA.
-	$(BIN)/pip install --quiet --no-compile 'torch==2.13.0' $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-	$(BIN)/pip install --quiet --no-compile --editable '.[local,ray,kserve,dev]'
+	$(BIN)/pip install --quiet 'torch==2.13.0' $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	$(BIN)/pip install --quiet --editable '.[local,ray,kserve,dev]'
 	@touch $@
 
 $(HOME_DIR)/%/dagster.yaml: deploy/local/dagster.yaml
@@ -33,8 +33,13 @@ demo: setup $(HOME_DIR)/demo/dagster.yaml
 dev: setup $(HOME_DIR)/demo/dagster.yaml
 	DAGSTER_HOME=$(HOME_DIR)/demo $(BIN)/dagster dev -w workspace.yaml
 
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations 12
+
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations 12 $(TESTS)
+	$(PYTEST) -m "not long" $(TESTS)
+
+test-long: setup
+	$(PYTEST) -m long $(TESTS)
 
 lint: setup
 	$(BIN)/ruff format --check .

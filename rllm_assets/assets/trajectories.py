@@ -8,6 +8,7 @@ from rllm_assets.assets.display import log_progress, picture, refusing, schema_o
 from rllm_assets.assets.sizes import GPU_POOL, OWNERS, heavy_tags
 from rllm_assets.automation.partitions import benchmarks
 from rllm_assets.automation.sources import observe_base_model
+from rllm_assets.data.splits import is_held_out
 from rllm_assets.data.tables import (
     TRAJECTORY_SCHEMA,
     attempts_to_table,
@@ -41,8 +42,8 @@ def trajectories(
 ) -> dg.MaterializeResult:
     """Verified attempts: one row an attempt at an issue, with its answer and verdict.
 
-    Every issue has its historical fix written as an answer (`gold`) and some samples of the untouched base (`rollout`), which
-    tell how hard it is and give the warm start something of the model's own to learn from.
+    Every issue has its historical fix written as an answer (`gold`), and every issue of the training side some samples of the
+    untouched base (`rollout`), which tell how hard it is and give the warm start something of the model's own to learn from.
     """
     from rllm_assets.evaluation import plots
     from rllm_assets.rollouts.first_attempts import sample_base
@@ -57,6 +58,8 @@ def trajectories(
             issues,
             benchmark.answer_format,
             lambda done, total: log_progress(context, issues=done, of=total),
+            # What will be held out is read by nobody before it is evaluated on.
+            gold_only={issue.instance_id for issue in issues if is_held_out(issue.group, resolved.config.splits)},
             allow_unsandboxed=sandbox.allow_unsandboxed,
         )
         # A sensor does not download a model to look at it; by now it is here.

@@ -11,7 +11,8 @@ _SMOLLM2: dict[str, Any] = {
     # A LoRA on so small a model takes, and for a few steps needs, a large learning rate.
     "training": {
         "algorithm": "grpo",
-        "max_steps": 16,
+        "max_steps": 14,
+        "evaluate_every": 7,
         "learning_rate": 4e-4,
         "warm_start": "own",
         "warm_start_learning_rate": 3e-4,
@@ -24,7 +25,7 @@ _SMOLLM2: dict[str, Any] = {
         "issues": 12,
         "space": {"training.learning_rate": {"low": 1e-4, "high": 1e-3, "log": True}},
     },
-    "evaluation": {"max_issues": 56},
+    "evaluation": {"max_issues": 48},
     # Two processes of one thread use two cores better than one process of two threads.
     "distributed": {"num_workers": 2},
 }

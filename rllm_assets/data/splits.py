@@ -32,7 +32,7 @@ def split_issues(issues: Sequence[Issue], config: SplitsConfig) -> Splits:
         SplitError: where a side would be too small to mean anything.
     """
     groups = sorted({issue.group for issue in issues})
-    held_out = {group for group in groups if _uniform(config.seed, "side", group) < config.val_fraction}
+    held_out = {group for group in groups if is_held_out(group, config)}
     if len(held_out) < config.min_val_groups or len(held_out) == len(groups):
         raise SplitError(
             f"{len(held_out)} of {len(groups)} groups would be held out, at least {config.min_val_groups} and not all are "
@@ -44,6 +44,11 @@ def split_issues(issues: Sequence[Issue], config: SplitsConfig) -> Splits:
         folds=fold_numbers(train, config),
         val=[issue for issue in issues if issue.group in held_out],
     )
+
+
+def is_held_out(group: str, config: SplitsConfig) -> bool:
+    """Tell on which side of the split a group will be; no other issue has a say in that."""
+    return _uniform(config.seed, "side", group) < config.val_fraction
 
 
 def fold_numbers(issues: Sequence[Issue], config: SplitsConfig) -> list[int]:

@@ -1,6 +1,6 @@
 """The trajectories that training starts from: historical fixes as answers, and rollouts of the untouched base."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from rllm_assets.compute import run_shares, sandboxes
@@ -16,7 +16,7 @@ from rllm_assets.rollouts.collect import Verifier as Judging
 from rllm_assets.verification import Verifier
 
 # Issues at a time: enough to fill the sampler's batch, few enough to show progress.
-CHUNK = 64
+CHUNK = 96
 
 
 def sample_base(
@@ -25,12 +25,13 @@ def sample_base(
     format_name: str,
     progress: Callable[[int, int], None] | None = None,
     *,
+    gold_only: Collection[str] = (),
     allow_unsandboxed: bool = False,
 ) -> tuple[list[Attempt], str]:
     """Return the attempts at each issue, the gold one first, and the base model's hash.
 
-    Shares of the issues are sampled and judged side by side where `distributed` says. An issue whose prompt is too long for the
-    configured model has its gold attempt alone.
+    Shares of the issues are sampled and judged side by side where `distributed` says. The issues whose ids are in `gold_only`,
+    and those whose prompts are too long for the configured model, have their gold attempt alone.
 
     Raises:
         SandboxUnavailableError: where a machine offers no strong sandbox and `allow_unsandboxed` is not set.
@@ -47,7 +48,10 @@ def sample_base(
 
     size = max(1, min(config.distributed.num_workers, len(issues)))
     each = sandboxes(config.distributed, size)
-    shares = [_Share(config, issues[rank::size], format_name, allow_unsandboxed, each) for rank in range(size)]
+    not_sampled = frozenset(gold_only)
+    shares = [
+        _Share(config, issues[rank::size], not_sampled, format_name, allow_unsandboxed, each) for rank in range(size)
+    ]
     parts = run_shares(config.distributed, _sample_share, shares, advance)
     by_issue = {attempts[0].instance_id: attempts for part, _ in parts for attempts in part}
     return [attempt for issue in issues for attempt in by_issue[issue.instance_id]], parts[0][1]
@@ -57,6 +61,7 @@ def sample_base(
 class _Share:
     config: RLLMConfig
     issues: Sequence[Issue]
+    gold_only: frozenset[str]
     format_name: str
     allow_unsandboxed: bool
     sandboxes: int | None
@@ -72,7 +77,8 @@ def _sample_share(share: _Share, send: Callable[[int], None]) -> tuple[list[list
         judge = Judge(asked, verifier, Scorer(config.rewards, for_training=False))
         for start in range(0, len(share.issues), CHUNK):
             chunk = share.issues[start : start + CHUNK]
-            rollouts = _rollouts(config, policy, sampler, judge, chunk) if sampler else {}
+            sampled = [issue for issue in chunk if issue.instance_id not in share.gold_only]
+            rollouts = _rollouts(config, policy, sampler, judge, sampled) if sampler else {}
             for gold in gold_attempts(chunk, share.format_name, verifier):
                 tokens = len(policy.tokenizer.encode(gold.response, add_special_tokens=False))
                 known = gold.model_copy(update={"response_tokens": tokens})

@@ -84,6 +84,7 @@ def test_an_unknown_benchmark_is_refused(environment):
     assert "unknown benchmark 'pockett'" in done.stderr
 
 
+@pytest.mark.long
 def test_the_sensor_runs_a_new_benchmark_and_a_backfill_runs_it_again(environment, daemon, tiny_model):
     broken = Path(environment["RLLM_BENCHMARKS"]) / "broken"
     broken.mkdir()

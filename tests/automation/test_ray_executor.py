@@ -16,7 +16,7 @@ from rllm_assets.data.benchmarks import find_benchmark
 from tests.tiny_benchmark import NO_TUNING, write_benchmark
 
 # Not of the group that shares one Ray: this one is its own, beside which the other worker can go on.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray_executor")]
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("ray_executor")]
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 

@@ -48,7 +48,7 @@ def home(store, tmp_path) -> Path:
     return tmp_path / "home"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("environment", "status"), [({}, "FINISHED"), ({"FAIL": "1"}, "FAILED")])
 def test_the_job_has_its_run_and_a_new_experiments_files_lie_beside_the_database(home, tmp_path, environment, status):
     uri = f"sqlite:///{home}/mlflow.db"
@@ -67,7 +67,7 @@ def test_the_job_has_its_run_and_a_new_experiments_files_lie_beside_the_database
     assert [path.name for path in (tmp_path / "cwd").iterdir()] == ["inside"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_run_of_a_killed_job_is_closed_by_the_next_run_and_that_of_a_living_one_is_not(home, tmp_path):
     uri = f"sqlite:///{home}/mlflow.db"
     process = start(tmp_path, "multiprocess", uri, WAIT="1")
@@ -100,7 +100,7 @@ def test_the_run_of_a_killed_job_is_closed_by_the_next_run_and_that_of_a_living_
     assert after["two_steps"].data.tags["rllm.ended_because"] == f"process {process.pid} has gone"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_where_mlflow_is_away_the_job_goes_on(tmp_path, closed_port):
     uri = f"http://127.0.0.1:{closed_port}"
     process = start(tmp_path, "in_process", uri, XDG_CACHE_HOME=str(tmp_path / "cache"))

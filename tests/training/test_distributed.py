@@ -101,6 +101,7 @@ def test_two_workers_train_to_the_result_of_one(tiny_model: Path, tmp_path: Path
 
 
 @on_the_sessions_ray
+@pytest.mark.long
 def test_a_lost_worker_costs_no_more_than_the_steps_since_the_checkpoint(tiny_model: Path, tmp_path: Path) -> None:
     config = small_config(tiny_model, training={"algorithm": "ppo", "max_steps": 4, "checkpoint_every": 2})
     alone = Trainer(config, small_data(), tmp_path / "alone", RaggedVerifier()).run()
