@@ -15,6 +15,10 @@ from torch import Tensor
 from rllm_assets.models.attention import Group, PackedLayout
 
 
+# Tokens that the cache has room for at first; it doubles when they are used up, as most answers are short.
+FIRST_CAPACITY = 64
+
+
 class Branches:
     """Keys and values of the prompts, once a group, and of the branches; a `Layout` for reading prompts and for decoding."""
 
@@ -45,7 +49,7 @@ class Branches:
     def start(self, slots: int, max_tokens: int) -> None:
         """End the prefill: every group is one branch; at most `slots` branches of `max_tokens` tokens will come of them."""
         self._prefill = None
-        self._slots, self._capacity = slots, max_tokens
+        self._slots, self._max_tokens = slots, max_tokens
 
     def grow(self, children: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
         """Go on to the next position with these (branch, token) pairs, each once.
@@ -115,8 +119,11 @@ class Branches:
         kv_heads, branches, size = k_KBD.shape
         repeat = q_HBD.shape[0] // kv_heads
         if layer not in self._suffix:
-            shape = (self._slots, kv_heads, self._capacity, size)
+            shape = (self._slots, kv_heads, min(FIRST_CAPACITY, self._max_tokens), size)
             self._suffix[layer] = (k_KBD.new_empty(shape), k_KBD.new_empty(shape))
+        elif self._steps == self._suffix[layer][0].shape[2]:
+            k_short, v_short = self._suffix[layer]
+            self._suffix[layer] = (self._longer(k_short), self._longer(v_short))
         k_cache, v_cache = (cache[:branches] for cache in self._suffix[layer])
         k_cache[:, :, self._steps] = k_KBD.transpose(0, 1)
         v_cache[:, :, self._steps] = v_KBD.transpose(0, 1)
@@ -137,6 +144,13 @@ class Branches:
         shared_BKRD = self._to_branches(self._to_grid(weights[..., :prompt]) @ v_GKPD, repeat)
         out_BKRD = shared_BKRD + weights[..., prompt:] @ v_BKTD
         return out_BKRD.reshape(branches, kv_heads * repeat, size)
+
+    def _longer(self, cache: Tensor) -> Tensor:
+        slots, heads, capacity, size = cache.shape
+        used = len(self._group_of)
+        longer = cache.new_empty((slots, heads, min(2 * capacity, self._max_tokens), size))
+        longer[:used, :, :capacity] = cache[:used]
+        return longer
 
     def _to_grid(self, x_BKRX: Tensor) -> Tensor:
         """Branches to G × K × (branches of the group · R) × X; missing ones repeat another and are dropped again."""

@@ -68,6 +68,12 @@ def test_waves_change_nothing(sampler, monkeypatch):
     assert [[a.token_ids for a in g] for g in draw(sampler)] == [[a.token_ids for a in g] for g in together]
 
 
+def test_a_cache_that_has_to_grow_changes_nothing(sampler, monkeypatch):
+    whole = draw(sampler)
+    monkeypatch.setattr("rllm_assets.models.branches.FIRST_CAPACITY", 3)
+    assert [[a.token_ids for a in g] for g in draw(sampler)] == [[a.token_ids for a in g] for g in whole]
+
+
 def test_greedy_and_sampled_answers_come_together(sampler):
     mixed = draw(sampler, samples=3, temperature=[0.9, 0.9, 0.0])
     sampled, greedy = draw(sampler, samples=2), draw(sampler, samples=1, temperature=0.0)

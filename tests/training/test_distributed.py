@@ -121,6 +121,7 @@ def test_a_lost_worker_costs_no_more_than_the_steps_since_the_checkpoint(tiny_mo
 
 
 @on_the_sessions_ray
+@pytest.mark.long
 def test_the_error_of_one_worker_is_the_callers(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(SandboxUnavailableError, match=r"^no bubblewrap on node 7\nin a training worker:\n"):
         train_distributed(
@@ -142,6 +143,7 @@ def test_more_workers_than_the_cluster_has_room_for(
 
 
 @on_the_sessions_ray
+@pytest.mark.long
 def test_one_worker_trains_where_the_configuration_says(tiny_model: Path, tmp_path: Path) -> None:
     config = small_config(tiny_model, training={"max_steps": 1}, rewards={"terms": {f"{__name__}:place": 1.0}})
     rows: list[dict[str, float]] = []
