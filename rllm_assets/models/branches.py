@@ -14,7 +14,6 @@ from torch import Tensor
 
 from rllm_assets.models.attention import Group, PackedLayout
 
-
 # Tokens that the cache has room for at first; it doubles when they are used up, as most answers are short.
 FIRST_CAPACITY = 64
 
