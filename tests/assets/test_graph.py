@@ -164,6 +164,10 @@ class TestFinished:
             assert len(tags["dagster/data_version"]) == 64
         tags = finished_graph.materialization("historical_issues").tags
         assert tags["dagster/input_data_version/benchmark_source"] not in ("INITIAL", "")
+        # The model was observed before the run, and is what the run read.
+        tags = finished_graph.materialization("trajectories").tags
+        (seen,) = finished_graph.instance.fetch_observations(dg.AssetKey("base_model"), limit=9).records
+        assert tags["dagster/input_data_version/base_model"] == seen.asset_observation.tags["dagster/data_version"]
 
     def test_lineage_leads_from_the_evaluation_to_every_issue(self, finished_graph):
         directory = finished_graph.artefacts.path("evaluation_metrics", "tiny")
