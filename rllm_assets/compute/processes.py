@@ -140,12 +140,14 @@ def _run(function: Callable[[Any, Send], Any], part: Any, pipe: Connection, pare
         pipe.send(("result", result))
     # Whatever it is, it is raised again in the process that waits for it.
     except BaseException as error:  # noqa: BLE001
-        pipe.send(("error", (_portable(error), traceback.format_exc())))
+        pipe.send(("error", (portable(error), traceback.format_exc())))
 
 
-def _portable(error: BaseException) -> BaseException:
+def portable(error: BaseException) -> BaseException:
+    """Return an error that another process can be handed: itself, or its text where it cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))
+    # Pickling runs the error's own code, which fails in whatever way it likes.
     except Exception:  # noqa: BLE001
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error

@@ -64,7 +64,7 @@ def probe(grade: Grade) -> str | None:
     try:
         with Pool(grade, (ATTACKS,), 1, _PROBE_LIMITS) as pool:
             escapes = sorted(_escapes(pool))
-    except (SandboxError, NotImplementedError) as error:
+    except (SandboxError, SandboxUnavailableError) as error:
         return str(error)
     if grade == "weak":
         escapes = [escape for escape in escapes if escape in _LEAST]

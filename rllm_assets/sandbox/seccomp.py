@@ -7,6 +7,8 @@ memory that no process maps (memfd, System V, shared anonymous mappings: the mem
 import platform
 import struct
 
+from rllm_assets.sandbox.jobs import SandboxUnavailableError
+
 # name, number on x86_64, number on aarch64 ("-" where that machine has no such call).
 _ALLOWED = """
 read 0 63, write 1 64, open 2 -, close 3 57, stat 4 -, fstat 5 80, lstat 6 -, poll 7 -, lseek 8 62, mprotect 10 226,
@@ -74,7 +76,7 @@ def program(machine: str | None = None) -> bytes:
     Jobs inherit it. It also allows the calls that make namespaces, which `refusal` takes away from them.
 
     Raises:
-        NotImplementedError: for a machine other than x86_64 and aarch64.
+        SandboxUnavailableError: for a machine other than x86_64 and aarch64.
     """
     machine = machine or platform.machine()
     column = _column(machine)
@@ -123,7 +125,8 @@ def refusal(machine: str | None = None) -> bytes:
 
 def _column(machine: str) -> int:
     if machine not in _AUDIT_ARCHITECTURE:
-        raise NotImplementedError(f"no system call list for {machine}; known are {', '.join(_AUDIT_ARCHITECTURE)}")
+        known = ", ".join(_AUDIT_ARCHITECTURE)
+        raise SandboxUnavailableError(f"no system call list for {machine}; known are {known}")
     return list(_AUDIT_ARCHITECTURE).index(machine)
 
 

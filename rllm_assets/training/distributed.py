@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import pickle
 import shutil
 import threading
 import traceback
@@ -15,11 +14,12 @@ from typing import Any, TypeAlias
 from rllm_assets.compute import ComputeError, Size
 from rllm_assets.compute.cluster import Cluster, busy_error, ray_cluster, require
 from rllm_assets.compute.environment import environment
+from rllm_assets.compute.processes import portable
 from rllm_assets.config import RLLMConfig
 from rllm_assets.rollouts.collect import Verifier as Judging
 from rllm_assets.training.collective import ProcessGroup, WorkerGoneError
 from rllm_assets.training.records import Metrics, TrainingData, TrainingResult
-from rllm_assets.training.trainer import OnMetrics, Trainer, TrainingError
+from rllm_assets.training.trainer import OnMetrics, Trainer
 from rllm_assets.verification import Verifier
 
 MakeVerifier: TypeAlias = Callable[[], AbstractContextManager[Judging]]
@@ -233,7 +233,7 @@ def _work(job: _Job) -> None:
         raise
     except Exception as error:
         # The caller gets the error itself; raising it has Ray Train end the other workers, who wait for this one.
-        ray.get(job.mailbox.fail.remote(_portable(error)))
+        ray.get(job.mailbox.fail.remote(_noted(error)))
         raise
     if group.rank == 0:
         ray.get(job.mailbox.finish.remote(result))
@@ -290,14 +290,9 @@ class _Mailbox:
         return self._result, self._error
 
 
-def _portable(error: Exception) -> Exception:
+def _noted(error: Exception) -> BaseException:
     error.add_note(f"in a training worker:\n{traceback.format_exc()}")
-    try:
-        pickle.loads(pickle.dumps(error))
-    # Classes that cannot be pickled say so in many ways.
-    except Exception:  # noqa: BLE001
-        return TrainingError(f"{type(error).__name__}: {error}")
-    return error
+    return portable(error)
 
 
 def _one_line(error: Exception | None) -> str:

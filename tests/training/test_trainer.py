@@ -87,7 +87,7 @@ def test_one_issue_a_step_is_enough_for_two_workers(tiny_model, tmp_path):
 
 def test_issues_that_are_judged_in_process_are_left_out_unless_allowed(tiny_model, tmp_path):
     data = small_data()
-    task = data.train[0].task.model_copy(update={"test_code": "assert True"})
+    task = data.train[0].task.model_copy(update={"test_code": "assert f0(1) == 1"})
     forgeable = TrainingData([data.train[0].model_copy(update={"task": task}), *data.train[1:]], data.fold)
     config = small_config(tiny_model, training={"max_steps": 1})
     result = Trainer(config, forgeable, tmp_path / "refused", RaggedVerifier()).run()
