@@ -32,10 +32,10 @@ BUDGET: Mapping[str, int] = {
     "historical_issues": 20,
     "trajectories": 240,
     "splits": 15,
-    "tuned_hyperparameters": 290,
-    "lora_checkpoint": 560,
-    "evaluation_metrics": 330,
-    "deployed_endpoint": 45,
+    "tuned_hyperparameters": 280,
+    "lora_checkpoint": 640,
+    "evaluation_metrics": 270,
+    "deployed_endpoint": 35,
 }
 
 _STEP = re.compile(r" - (\w+) - STEP_(START|SUCCESS|FAILURE) - ")

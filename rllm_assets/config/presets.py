@@ -8,12 +8,15 @@ from rllm_assets.config.schema import RLLMConfig
 # Sized for two CPU cores: the whole graph in under 25 minutes.
 _SMOLLM2: dict[str, Any] = {
     "model": {"name": "smollm2-135m-instruct", "max_prompt_tokens": 384, "max_response_tokens": 96},
-    # A LoRA on so small a model takes, and for a few steps needs, a large learning rate.
+    # Measured on functions apart from training (docs/results.md): learning from failures too, or with twice the rate, passes its
+    # best after five steps and forgets; a mean over answers instead of tokens makes them terse and wrong.
     "training": {
         "algorithm": "grpo",
-        "max_steps": 14,
-        "evaluate_every": 7,
-        "learning_rate": 4e-4,
+        "advantage": "group_positive",
+        "aggregation": "token_mean",
+        "max_steps": 18,
+        "evaluate_every": 6,
+        "learning_rate": 2e-4,
         "warm_start": "own",
         "warm_start_learning_rate": 3e-4,
         "curriculum": "solve_rate",
@@ -23,9 +26,9 @@ _SMOLLM2: dict[str, Any] = {
         "trials": 2,
         "steps": 2,
         "issues": 12,
-        "space": {"training.learning_rate": {"low": 1e-4, "high": 1e-3, "log": True}},
+        "space": {"training.learning_rate": {"low": 1e-4, "high": 4e-4, "log": True}},
     },
-    "evaluation": {"max_issues": 48},
+    "evaluation": {"max_issues": 72},
     # Two processes of one thread use two cores better than one process of two threads.
     "distributed": {"num_workers": 2},
 }

@@ -45,7 +45,7 @@ class TrainingConfig(_Part):
     algorithm: Literal["grpo", "grpo_plus", "dr_grpo", "rloo", "ppo"] = Field(
         default="grpo", description="Preset of advantage, clipping, aggregation and filtering."
     )
-    advantage: Literal["group", "group_mean", "rloo", "gae"] | None = Field(
+    advantage: Literal["group", "group_positive", "group_mean", "rloo", "gae"] | None = Field(
         default=None, description="Advantage estimator, where it shall differ from the algorithm's."
     )
     aggregation: Literal["token_mean", "sequence_mean", "fixed_length"] | None = Field(

@@ -26,6 +26,16 @@ def group_mean(rewards_G: Tensor) -> Tensor:
     return rewards_G - rewards_G.mean()
 
 
+def group_positive(rewards_G: Tensor) -> Tensor:
+    """Return the `group` advantage of answers above their group's mean and 0 for the others.
+
+    What failed is left alone, as in rejection-sampling fine-tuning (RAFT, arXiv 2304.06767), and rare successes weigh more, as
+    in GRPO. It costs half as much, and a few steps with large learning rates do less harm to what the model knows
+    (arXiv 2504.11343 compares them).
+    """
+    return group(rewards_G).clamp(min=0)
+
+
 def rloo(rewards_G: Tensor) -> Tensor:
     """Return each reward less the mean of the others, ``G / (G - 1) · (r - mean)`` (RLOO, arXiv 2402.14740)."""
     size = len(rewards_G)
@@ -34,7 +44,12 @@ def rloo(rewards_G: Tensor) -> Tensor:
     return group_mean(rewards_G) * size / (size - 1)
 
 
-GROUP_ADVANTAGES: Mapping[str, Callable[[Tensor], Tensor]] = {"group": group, "group_mean": group_mean, "rloo": rloo}
+GROUP_ADVANTAGES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "group": group,
+    "group_positive": group_positive,
+    "group_mean": group_mean,
+    "rloo": rloo,
+}
 
 
 def _uniform(rewards_G: Tensor) -> bool:

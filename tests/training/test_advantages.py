@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rllm_assets.training.advantages import GROUP_ADVANTAGES, gae, group, group_mean, rloo, whiten
+from rllm_assets.training.advantages import GROUP_ADVANTAGES, gae, group, group_mean, group_positive, rloo, whiten
 
 ONE_OF_EIGHT = torch.tensor([1.0, 0, 0, 0, 0, 0, 0, 0])
 rewards = st.lists(st.floats(-5, 5, width=32), min_size=2, max_size=16).map(torch.tensor)
@@ -39,7 +39,13 @@ def test_equal_rewards_teach_exactly_nothing(name, value, size):
     assert GROUP_ADVANTAGES[name](torch.full((size,), value)).tolist() == [0.0] * size
 
 
-@pytest.mark.parametrize("name", sorted(GROUP_ADVANTAGES))
+def test_group_positive_leaves_failures_alone():
+    expected = group(ONE_OF_EIGHT)[:1].tolist() + [0.0] * 7
+    assert group_positive(ONE_OF_EIGHT).tolist() == expected
+    assert group_positive(1 - ONE_OF_EIGHT).tolist() == pytest.approx([0.0] + [0.353454] * 7, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["group", "group_mean", "rloo"])
 @given(values=rewards)
 def test_advantages_sum_to_zero_and_keep_the_order(name, values):
     advantages = GROUP_ADVANTAGES[name](values)
