@@ -11,9 +11,7 @@ _SMOLLM2: dict[str, Any] = {
     # Measured on functions apart from training (docs/results.md): learning from failures too, or with twice the rate, passes its
     # best after five steps and forgets; a mean over answers instead of tokens makes them terse and wrong.
     "training": {
-        "algorithm": "grpo",
-        "advantage": "group_positive",
-        "aggregation": "token_mean",
+        "algorithm": "grpo_positive",
         "max_steps": 18,
         "evaluate_every": 6,
         "learning_rate": 2e-4,

@@ -42,7 +42,7 @@ class ModelConfig(_Part):
 class TrainingConfig(_Part):
     """How the policy learns."""
 
-    algorithm: Literal["grpo", "grpo_plus", "dr_grpo", "rloo", "ppo"] = Field(
+    algorithm: Literal["grpo", "grpo_positive", "grpo_plus", "dr_grpo", "rloo", "ppo"] = Field(
         default="grpo", description="Preset of advantage, clipping, aggregation and filtering."
     )
     advantage: Literal["group", "group_positive", "group_mean", "rloo", "gae"] | None = Field(

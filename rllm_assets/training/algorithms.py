@@ -33,6 +33,8 @@ class Algorithm:
 ALGORITHMS: Mapping[str, Algorithm] = {
     # arXiv 2402.03300
     "grpo": Algorithm("group", 0.2, 0.2, "sequence_mean"),
+    # Between GRPO and rejection-sampling fine-tuning (arXiv 2504.11343): only successes teach, rare ones most.
+    "grpo_positive": Algorithm("group_positive", 0.2, 0.2, "token_mean"),
     # DeepCoder's GRPO+ (together.ai/blog/deepcoder): clip-high, no KL, no entropy, overlong filtering as released, token mean
     "grpo_plus": Algorithm("group", 0.2, 0.28, "token_mean", overlong_filtering=True),
     # arXiv 2503.20783

@@ -49,7 +49,7 @@ def test_what_is_written_beside_the_checkpoint_reads_back_as_the_same_configurat
         ({"training": {"lerning_rate": 1}}, "unknown key training.lerning_rate; did you mean training.learning_rate?"),
         ({"learning_rate": 1}, "unknown key learning_rate; did you mean training.learning_rate?"),
         ({"training.learning_rate": -1}, "training.learning_rate: Input should be greater than 0, not -1"),
-        ({"training.algorithm": "dpo"}, "training.algorithm: Input should be 'grpo', 'grpo_plus'"),
+        ({"training.algorithm": "dpo"}, "training.algorithm: Input should be 'grpo', 'grpo_positive', 'grpo_plus'"),
         ({"training.max_steps": "many"}, "training.max_steps: Input should be a valid integer"),
         ({"model": {"lora_rank": 0}}, "model.lora_rank: Input should be greater than 0, not 0"),
         ({"serving.name": "Not A Slug"}, "serving.name: String should match pattern"),
