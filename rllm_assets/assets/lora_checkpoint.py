@@ -43,7 +43,7 @@ def lora_checkpoint(
     from rllm_assets.evaluation import plots
     from rllm_assets.models.found import find_model
     from rllm_assets.training.inputs import training_data
-    from rllm_assets.training.records import run_key
+    from rllm_assets.training.records import read_steps, run_key
     from rllm_assets.training.run import train
     from rllm_assets.training.tuning import WARM_STARTS
     from rllm_assets.training.warm_adapter import borrow_warm_start, warm_start_key
@@ -84,6 +84,7 @@ def lora_checkpoint(
                 shutil.copytree(trained.warm_start_adapter, draft.directory / "warm_start")
             write_text(draft.directory / "config.yaml", resolved.to_yaml())
             pd.DataFrame(trained.metrics).to_parquet(draft.directory / "metrics.parquet")
+            pd.DataFrame(read_steps(trained.rollouts)).to_parquet(draft.directory / "rollouts.parquet")
             version = directory_hash(draft.directory / "adapter")
             draft.describe(
                 version,

@@ -4,6 +4,7 @@ import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 
 from rllm_assets.config import RewardsConfig
 from rllm_assets.rewards.terms import TERMS, Judged, Term
@@ -54,12 +55,20 @@ class Scorer:
         return Score(sum(values[name] * weight for name, (_, weight) in self._terms.items()), values)
 
 
+ENTRY_POINTS = "rllm_assets.rewards"
+
+
 def _find(name: str) -> Term:
+    """Return a term by its name, here or in an installed package's entry points, or by its import path."""
     if name in TERMS:
         return TERMS[name]
+    installed = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
+    name = installed[name].value if name in installed else name
     module, separator, attribute = name.partition(":")
     if not separator:
-        raise ScoreError(f"rewards.terms: unknown term {name!r}; known are {', '.join(TERMS)}, or give module:function")
+        raise ScoreError(
+            f"rewards.terms: unknown term {name!r}; known are {', '.join([*TERMS, *installed])}, or give module:function"
+        )
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

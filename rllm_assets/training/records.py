@@ -1,14 +1,14 @@
 """What goes into a training run and what comes out."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rllm_assets.config import RLLMConfig
 from rllm_assets.data.answers import AnswerFormat, answer_format
-from rllm_assets.data.files import write_text
+from rllm_assets.data.files import atomic_file
 from rllm_assets.data.hashing import content_hash
 from rllm_assets.data.issues import Issue
 from rllm_assets.data.trajectories import Attempt
@@ -47,41 +47,44 @@ class TrainingResult:
     """A finished run: where the adapters lie and how it went.
 
     `warm_start_adapter` is the adapter before reinforcement, where there was a warm start, so that both can be compared.
+    `rollouts` holds every answer that was trained on, a JSON line each, with its verdict and the value of each reward term.
     """
 
     adapter: Path
     warm_start_adapter: Path | None
     best_step: int
     metrics: list[dict[str, float]]
+    rollouts: Path
     warnings: list[str]
 
 
-class MetricsLog:
-    """One JSON line a step, cut back to the checkpoint when a run resumes."""
+class StepLog:
+    """JSON lines, each of one step, cut back to the checkpoint when a run resumes."""
 
     def __init__(self, path: Path, last_step: int) -> None:
         """Keep the rows up to `last_step`."""
-        self._path = path
-        rows = read_metrics(path) if path.exists() else []
-        self.rows = [row for row in rows if row["step"] <= last_step]
-        write_text(path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        self.path = path
+        with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            for row in read_steps(path):
+                if row["step"] <= last_step:
+                    file.write(json.dumps(row) + "\n")
 
-    def append(self, row: Metrics) -> None:
-        """Add a step's metrics."""
-        self.rows.append(dict(row))
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(dict(row)) + "\n")
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows of the step that was just made."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(dict(row)) + "\n" for row in rows)
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Read a metrics log; a line that a killed run left half written is left out."""
-    rows: list[dict[str, float]] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+def read_steps(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a log, none where there is no log; a line that a killed run left half written is left out."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                return
 
 
 def run_key(config: RLLMConfig, data: TrainingData, model_hash: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rllm_assets.config import RLLMConfig
 from rllm_assets.data.files import atomic_directory
-from rllm_assets.data.issues import FunctionTask, Issue
+from rllm_assets.data.issues import Issue
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.sampler import Sampler
 from rllm_assets.rewards import Scorer
@@ -20,7 +20,8 @@ from rllm_assets.training.batches import to_samples
 from rllm_assets.training.checkpoints import RunState
 from rllm_assets.training.collective import Alone, Collective
 from rllm_assets.training.curriculum import Curriculum
-from rllm_assets.training.records import Metrics, MetricsLog, TrainingData, TrainingResult, run_key
+from rllm_assets.training.records import Metrics, StepLog, TrainingData, TrainingResult, read_steps, run_key
+from rllm_assets.training.rollout_log import rollout_metrics, rollout_rows
 from rllm_assets.training.update import Optimizers, Updater
 from rllm_assets.training.warm_adapter import WARM_START, load_warm_start, save_warm_start, warm_start_key
 from rllm_assets.training.warm_start import Example, gold_examples, own_examples, warm_start
@@ -80,7 +81,8 @@ class Trainer:
         self._state = resumed or RunState(run_key=key, step=-1)
         if resumed is not None:
             self._curriculum.load_state_dict(resumed.curriculum)
-        self._log = MetricsLog(directory / "metrics.jsonl", self._state.step)
+        self._log = StepLog(directory / "metrics.jsonl", self._state.step)
+        self._rollout_log = StepLog(directory / "rollouts.jsonl", self._state.step)
 
     def run(self) -> TrainingResult:
         """Train to the end, from the beginning or from where a killed run stood.
@@ -171,6 +173,7 @@ class Trainer:
         metrics["sampled_tokens_per_second"] = tokens / max(clock.seconds["rollouts"], 1e-9)
         metrics["trained_tokens_per_second"] = metrics["trained_tokens"] / max(clock.seconds["update"], 1e-9)
         metrics |= {f"seconds_{phase}": seconds for phase, seconds in clock.seconds.items()}
+        self._write(lambda: self._rollout_log.append(rollout_rows(step, groups)))
         self._record(metrics)
         if step % training.checkpoint_every == 0 or step % training.evaluate_every == 0 or self._is_over():
             self._checkpoint()
@@ -240,7 +243,8 @@ class Trainer:
             adapter=self._directory / "best",
             warm_start_adapter=warm if warm.exists() else None,
             best_step=self._state.best_step,
-            metrics=self._log.rows,
+            metrics=list(read_steps(self._log.path)),
+            rollouts=self._rollout_log.path,
             warnings=self._warnings,
         )
 
@@ -277,7 +281,7 @@ class Trainer:
         for issues in (data.train, data.fold):
             usable, dropped = fitting(issues, self._policy.tokenizer, data.answer_format, self._prompt_limit())
             if not self._config.rewards.allow_in_process:
-                forgeable = [i for i in usable if isinstance(i.task, FunctionTask) and i.task.test_code is not None]
+                forgeable = [issue for issue in usable if issue.is_judged_in_process]
                 usable = [issue for issue in usable if issue not in forgeable]
                 dropped += [
                     f"{i.instance_id} is judged in process, by tests that a candidate could forge "
@@ -307,7 +311,7 @@ class Trainer:
 
     def _record(self, metrics: dict[str, float]) -> None:
         row = {"step": self._state.step, "seconds": time.monotonic() - self._began, **metrics}
-        self._write(lambda: self._log.append(row))
+        self._write(lambda: self._log.append([row]))
         self._on_metrics(row)
 
     def _checkpoint(self) -> None:
@@ -345,26 +349,6 @@ class _Clock:
             yield
         finally:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - begin
-
-
-def rollout_metrics(groups: Sequence[Sequence[Rollout]]) -> dict[str, float]:
-    """Return rewards, rates and lengths of a batch of rollouts."""
-    rollouts = [rollout for group in groups for rollout in group]
-    counted = [rollout for rollout in rollouts if rollout.reward is not None]
-    rewards = [rollout.reward or 0.0 for rollout in counted]
-    informative = sum(len({r.reward for r in group if r.reward is not None}) > 1 for group in groups)
-    metrics = {
-        "reward": sum(rewards) / max(1, len(rewards)),
-        "pass_rate": sum(r.verdict.resolved for r in counted) / max(1, len(counted)),
-        "format_rate": sum(r.candidate is not None for r in rollouts) / len(rollouts),
-        "no_verdict_rate": 1 - len(counted) / len(rollouts),
-        "response_tokens": sum(len(r.sample.token_ids) for r in rollouts) / len(rollouts),
-        "truncated_rate": sum(not r.sample.finished for r in rollouts) / len(rollouts),
-        "informative_groups": float(informative),
-    }
-    for name in counted[0].score.terms if counted else ():
-        metrics[f"reward_{name}"] = sum(r.score.terms[name] for r in counted) / len(counted)
-    return metrics
 
 
 def _tries(data: TrainingData) -> dict[str, list[bool]]:

@@ -1,12 +1,17 @@
 """Rewards: what each term says, how they add up, and what is never rewarded."""
 
+from dataclasses import replace
+from importlib.metadata import EntryPoint, EntryPoints
+
 import pytest
 
 from rllm_assets.config import RewardsConfig
 from rllm_assets.data.verdicts import Verdict
-from rllm_assets.rewards import Judged, Scorer
-from rllm_assets.rewards.score import ScoreError
+from rllm_assets.rewards import Judged, Scorer, score
+from rllm_assets.rewards.quality import changed_lines
+from rllm_assets.rewards.score import ENTRY_POINTS, ScoreError
 from tests.training.small_runs import issue
+from tests.verification.repository import issue as repository_issue
 
 
 def judged(status="failed", *, candidate="def f(): pass", tokens=10, limit=100, **verdict):
@@ -41,11 +46,11 @@ def test_overlong_answers_lose_softly(tokens, expected):
 
 def test_terms_add_up_by_weight_and_are_reported():
     answer = judged("resolved", tests_passed=4, tests_total=4, tokens=90)
-    score = Scorer(RewardsConfig(terms={"resolved": 1.0, "format": 0.1, "length": 0.2}), for_training=True).score(
+    scored = Scorer(RewardsConfig(terms={"resolved": 1.0, "format": 0.1, "length": 0.2}), for_training=True).score(
         answer
     )
-    assert score.reward == pytest.approx(1.0 + 0.1 - 0.1)
-    assert score.terms == {"resolved": 1.0, "format": 1.0, "length": -0.5}
+    assert scored.reward == pytest.approx(1.0 + 0.1 - 0.1)
+    assert scored.terms == {"resolved": 1.0, "format": 1.0, "length": -0.5}
 
 
 def test_without_a_verdict_there_is_no_reward():
@@ -86,3 +91,73 @@ def test_a_term_that_gives_no_number_is_named():
 
 def nothing(_):
     return float("nan")
+
+
+def test_a_repositorys_tests_count_where_nothing_breaks():
+    answer = judged(tests_passed=5, tests_total=6)
+    asked = repository_issue(fail_to_pass=("test_add", "test_more", "test_most"))
+    answer = replace(answer, issue=asked.model_copy(update={"PASS_TO_PASS": ["t::a", "t::b", "t::c"]}))
+    assert reward({"tests_passed": 1.0}, answer) == pytest.approx(2 / 3)
+    broken = replace(answer, verdict=answer.verdict.model_copy(update={"tests_broken": 1}))
+    assert reward({"tests_passed": 1.0}, broken) == 0.0
+    none = replace(answer, verdict=Verdict(status="invalid_patch", tests_total=6))
+    assert reward({"tests_passed": 1.0}, none) == 0.0
+
+
+def with_code(buggy: str, fixed: str, candidate: str | None) -> Judged:
+    answer = judged("failed" if candidate else "invalid_patch", candidate=candidate)
+    task = answer.issue.task.model_copy(update={"module": "text", "buggy_code": buggy, "fixed_code": fixed})
+    return replace(answer, issue=answer.issue.model_copy(update={"task": task}))
+
+
+def test_patch_similarity_compares_changes():
+    """The diffs are ``@@ -1,2 +1,2 @@ / def f(x): / -    return x / +    return x + 1`` and the same with ``- 1``."""
+    buggy, fixed = "def f(x):\n    return x\n", "def f(x):\n    return x + 1\n"
+    assert reward({"patch_similarity": 1.0}, with_code(buggy, fixed, fixed)) == 1.0
+    assert reward({"patch_similarity": 1.0}, with_code(buggy, fixed, buggy)) == 0.0
+    assert reward({"patch_similarity": 1.0}, with_code(buggy, fixed, None)) == -1.0
+    length = len("@@ -1,2 +1,2 @@\n def f(x):\n-    return x\n+    return x + 1")
+    assert reward({"patch_similarity": 1.0}, with_code(buggy, fixed, fixed.replace("+ 1", "- 1"))) == pytest.approx(
+        2 * (length - 1) / (2 * length)
+    )
+
+
+def test_patch_similarity_is_a_mean_over_the_files_of_either_change():
+    asked = repository_issue()
+    answer = replace(judged(candidate=asked.patch), issue=asked)
+    assert reward({"patch_similarity": 1.0}, answer) == 1.0
+    more = asked.patch + "--- a/README.md\n+++ b/README.md\n@@ -1 +1 @@\n-calc\n+Calc\n"
+    assert reward({"patch_similarity": 1.0}, replace(answer, candidate=more)) == 0.5
+    assert reward({"patch_similarity": 1.0}, replace(answer, candidate="no patch")) == -1.0
+
+
+def test_code_quality_counts_findings_on_changed_lines_alone():
+    buggy = "def f(x):\n    import os\n    return x\n"
+    clean = buggy.replace("return x", "return x + 1")
+    assert reward({"code_quality": 1.0}, with_code(buggy, clean, clean)) == 1.0
+    unused = buggy.replace("    return x\n", "    y = 1\n    return x + 1\n")
+    assert reward({"code_quality": 1.0}, with_code(buggy, clean, unused)) == 0.5
+    assert reward({"code_quality": 1.0}, with_code(buggy, clean, None)) == 0.0
+
+
+def test_changed_lines_by_number():
+    assert changed_lines("a\nb\nc\n", "a\nB\nc\nd\n") == {2, 4}
+    assert changed_lines("", "x\n") == {1}
+
+
+def doubled(answer: Judged) -> float:
+    return 2.0 * answer.verdict.resolved
+
+
+def test_a_term_of_ones_own_by_import_path_and_by_entry_point(monkeypatch):
+    path = "tests.rewards.test_score:doubled"
+    assert reward({path: 1.0}, judged("resolved")) == 2.0
+    points = EntryPoints([EntryPoint("twice", path, ENTRY_POINTS)])
+    monkeypatch.setattr(score.metadata, "entry_points", lambda group: points.select(group=group))
+    assert reward({"twice": 0.5}, judged("resolved")) == 1.0
+    with pytest.raises(
+        ScoreError, match=r"unknown term 'thrice'; known are resolved, .*, twice, or give module:function"
+    ):
+        reward({"thrice": 1.0}, judged())
+    with pytest.raises(ScoreError, match="'nowhere:term' cannot be imported"):
+        reward({"nowhere:term": 1.0}, judged())

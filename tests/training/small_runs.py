@@ -86,10 +86,12 @@ class RaggedVerifier:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def verify_many(self, jobs: Sequence[tuple[FunctionTask, str | None]]) -> list[Verdict]:
+    def verify_many(self, jobs: Sequence[tuple[Issue, str | None]]) -> list[Verdict]:
         seen: dict[str, int] = {}
         verdicts: list[Verdict] = []
-        for task, _ in jobs:
+        for issue, _ in jobs:
+            task = issue.task
+            assert isinstance(task, FunctionTask)
             # An issue may come twice in a batch.
             turn = seen[task.buggy_code] = (seen.get(task.buggy_code, -1) + 1) % 4
             silent = (len(task.buggy_code) + int(task.entry_point[1:])) % 3 > turn

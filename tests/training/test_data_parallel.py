@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rllm_assets.training.records import TrainingData, read_metrics
+from rllm_assets.training.records import TrainingData, read_steps
 from rllm_assets.training.trainer import Trainer, TrainingError
 from tests.training.small_runs import RaggedVerifier, Threads, assert_same, attempts, small_config, small_data, untimed
 
@@ -53,7 +53,7 @@ def test_the_same_losses_and_adapter(tiny_model: Path, tmp_path: Path, algorithm
     assert 0 < alone.metrics[-1]["no_verdict_rate"] < 0.5
     assert_same(alone, results[0])
     assert [untimed(row) for row in rows if "warm_start_loss" not in row] == [untimed(r) for r in results[0].metrics]
-    assert [untimed(row) for row in read_metrics(tmp_path / "shared" / "metrics.jsonl")] == [
+    assert [untimed(row) for row in list(read_steps(tmp_path / "shared" / "metrics.jsonl"))] == [
         untimed(row) for row in results[0].metrics
     ]
 

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from rllm_assets.compute import ResourcesError
 from rllm_assets.config import RLLMConfig
-from rllm_assets.data.issues import FunctionTask
+from rllm_assets.data.issues import Issue
 from rllm_assets.data.trajectories import Attempt
 from rllm_assets.data.verdicts import Verdict
 from rllm_assets.rewards.terms import Judged
@@ -42,7 +42,7 @@ class DeadlyVerifier(RaggedVerifier):
         self._mark = mark
         self._calls = 0
 
-    def verify_many(self, jobs: Sequence[tuple[FunctionTask, str | None]]) -> list[Verdict]:
+    def verify_many(self, jobs: Sequence[tuple[Issue, str | None]]) -> list[Verdict]:
         self._calls += 1
         if self._calls == 4 and _first(self._mark):
             os.kill(os.getpid(), signal.SIGKILL)

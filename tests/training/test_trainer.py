@@ -9,7 +9,7 @@ import torch
 
 from rllm_assets.data.verdicts import Verdict
 from rllm_assets.training.checkpoints import CheckpointError
-from rllm_assets.training.records import TrainingData, read_metrics
+from rllm_assets.training.records import TrainingData, read_steps
 from rllm_assets.training.trainer import Trainer, TrainingError
 from tests.training.small_runs import RaggedVerifier, Threads, attempts, small_config, small_data, untimed
 
@@ -54,7 +54,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tiny_model, tmp_path, one_thread, algo
     assert [row["step"] for row in seen] in ([2, 3, 4], [3, 4])
     assert weights(resumed) == weights(whole)
     assert [untimed(row) for row in resumed.metrics] == [untimed(row) for row in whole.metrics]
-    assert [untimed(row) for row in read_metrics(tmp_path / "killed" / "metrics.jsonl")] == [
+    assert [untimed(row) for row in list(read_steps(tmp_path / "killed" / "metrics.jsonl"))] == [
         untimed(row) for row in whole.metrics
     ]
 

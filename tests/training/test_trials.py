@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from rllm_assets.config import RLLMConfig
 from rllm_assets.models.policy import Policy
-from rllm_assets.training.records import TrainingData, read_metrics
+from rllm_assets.training.records import TrainingData, read_steps
 from rllm_assets.training.trainer import Trainer
 from rllm_assets.training.trials import Task, remeasure, run_trial, trial_config
 from rllm_assets.training.warm_adapter import load_warm_start, save_warm_start, warm_start_key
@@ -87,7 +87,7 @@ def test_a_run_that_died_after_its_warm_start_does_not_repeat_it(tiny_model: Pat
     train("again")
     assert sum("warm_start_loss" in row for row in rows) == warmed
     assert (tmp_path / "again" / "best" / ADAPTER).read_bytes() == before
-    assert len(read_metrics(tmp_path / "again" / "metrics.jsonl")) == 2
+    assert len(list(read_steps(tmp_path / "again" / "metrics.jsonl"))) == 2
 
 
 def test_another_warm_start_is_not_taken(tiny_model: Path, tmp_path: Path) -> None:

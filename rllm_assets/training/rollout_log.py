@@ -1,0 +1,44 @@
+"""What is told and kept of the answers of a training step."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rllm_assets.rollouts import Rollout
+
+
+def rollout_metrics(groups: Sequence[Sequence[Rollout]]) -> dict[str, float]:
+    """Return rewards, rates and lengths of a batch of rollouts."""
+    rollouts = [rollout for group in groups for rollout in group]
+    counted = [rollout for rollout in rollouts if rollout.reward is not None]
+    rewards = [rollout.reward or 0.0 for rollout in counted]
+    informative = sum(len({r.reward for r in group if r.reward is not None}) > 1 for group in groups)
+    metrics = {
+        "reward": sum(rewards) / max(1, len(rewards)),
+        "pass_rate": sum(r.verdict.resolved for r in counted) / max(1, len(counted)),
+        "format_rate": sum(r.candidate is not None for r in rollouts) / len(rollouts),
+        "no_verdict_rate": 1 - len(counted) / len(rollouts),
+        "response_tokens": sum(len(r.sample.token_ids) for r in rollouts) / len(rollouts),
+        "truncated_rate": sum(not r.sample.finished for r in rollouts) / len(rollouts),
+        "informative_groups": float(informative),
+    }
+    for name in counted[0].score.terms if counted else ():
+        metrics[f"reward_{name}"] = sum(r.score.terms[name] for r in counted) / len(counted)
+    return metrics
+
+
+def rollout_rows(step: int, groups: Sequence[Sequence[Rollout]]) -> Iterator[dict[str, Any]]:
+    """Yield what is kept of each answer: who was asked, what was said, how it was judged, and what each term gave."""
+    for group in groups:
+        for number, rollout in enumerate(group):
+            yield {
+                "step": step,
+                "instance_id": rollout.issue.instance_id,
+                "sample": number,
+                "response": rollout.sample.text,
+                "response_tokens": len(rollout.sample.token_ids),
+                "finished": rollout.sample.finished,
+                "status": rollout.verdict.status,
+                "reason": rollout.verdict.reason,
+                "reward": rollout.reward,
+                **{f"reward_{name}": value for name, value in rollout.score.terms.items()},
+            }
