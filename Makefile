@@ -11,7 +11,7 @@ SEED ?= 0
 export DAGSTER_DISABLE_TELEMETRY := yes
 export OMP_WAIT_POLICY := passive
 
-.PHONY: setup demo dev test test-long lint clean
+.PHONY: setup demo dev test test-long attack lint clean
 
 setup: $(VENV)/.ready
 	@$(BIN)/python -m rllm_assets.scripts.check_machine
@@ -40,6 +40,10 @@ test: setup
 
 test-long: setup
 	$(PYTEST) -m long $(TESTS)
+
+# The table of docs/security.md, measured here.
+attack: setup
+	@$(BIN)/python -m tests.attacks
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -8,8 +8,8 @@ from rllm_assets.config.schema import RLLMConfig
 # Sized for two CPU cores: the whole graph in under 25 minutes.
 _SMOLLM2: dict[str, Any] = {
     "model": {"name": "smollm2-135m-instruct", "max_prompt_tokens": 384, "max_response_tokens": 96},
-    # Measured on functions apart from training (docs/results.md): learning from failures too, or with twice the rate, passes its
-    # best after five steps and forgets; a mean over answers instead of tokens makes them terse and wrong.
+    # Measured on functions apart from training (docs/results.md): learning from failures too, or with twice the rate, passes
+    # its best after five steps and forgets; a mean over answers instead of tokens makes them terse and wrong.
     "training": {
         "algorithm": "grpo_positive",
         "max_steps": 18,

@@ -51,8 +51,7 @@ class RepositoryTask(_Record):
 
     kind: Literal["repository"] = "repository"
     files: dict[str, str] | None = Field(default=None, description="The tree as path to text, when it is not a commit.")
-    test_command: str | None = Field(default=None, description="How the tests are run.")
-    environment: dict[str, Any] = Field(default_factory=dict, description="How the environment is built.")
+    timeout_seconds: float = Field(default=60.0, gt=0, description="Wall time for all required tests together.")
 
 
 class Source(_Record):
@@ -92,6 +91,11 @@ class Issue(_Record):
     def content_hash(self) -> str:
         """Hash of the issue's content, wherever it was read from."""
         return content_hash(self.model_dump(mode="json", exclude={"source"}))
+
+    @property
+    def is_judged_in_process(self) -> bool:
+        """Whether tests in the candidate's own process decide, which hostile code can forge."""
+        return self.task.test_code is not None if isinstance(self.task, FunctionTask) else True
 
     @property
     def group(self) -> str:

@@ -14,6 +14,9 @@ class Verdict(BaseModel):
 
     status: Status = Field(description="How the judgement ended.")
     tests_passed: int = Field(default=0, ge=0, description="Cases or required tests that passed.")
+    tests_broken: int = Field(
+        default=0, ge=0, description="Tests of PASS_TO_PASS that the candidate broke; repository tasks only."
+    )
     tests_total: int = Field(default=0, ge=0, description="Cases or required tests in all.")
     reason: str = Field(default="", description="One line for a person: which test failed first and how.")
     seconds: float = Field(default=0.0, ge=0, description="Wall time in the sandbox; never part of a content hash.")

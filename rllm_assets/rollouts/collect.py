@@ -7,7 +7,7 @@ from typing import Protocol
 from transformers import PreTrainedTokenizerBase
 
 from rllm_assets.data.answers import AnswerFormat
-from rllm_assets.data.issues import FunctionTask, Issue
+from rllm_assets.data.issues import Issue
 from rllm_assets.data.trajectories import Attempt, Kind, Message
 from rllm_assets.data.verdicts import Verdict
 from rllm_assets.models.sampler import Sample, Sampler
@@ -21,8 +21,8 @@ class PromptTooLongError(ValueError):
 class Verifier(Protocol):
     """What judges candidates: `rllm_assets.verification.Verifier`, or the same on a cluster."""
 
-    def verify_many(self, jobs: Sequence[tuple[FunctionTask, str | None]]) -> list[Verdict]:
-        """Judge (task, candidate) pairs, in their order."""
+    def verify_many(self, jobs: Sequence[tuple[Issue, str | None]]) -> list[Verdict]:
+        """Judge (issue, candidate) pairs, in their order."""
         ...
 
 
@@ -115,7 +115,7 @@ def collect(
         progress=progress,
     )
     candidates = [[answer_format.extract(sample.text) for sample in answers] for answers in drawn]
-    jobs = [(_task(issue), code) for issue, codes in zip(issues, candidates, strict=True) for code in codes]
+    jobs = [(issue, code) for issue, codes in zip(issues, candidates, strict=True) for code in codes]
     verdicts = iter(judge.verifier.verify_many(jobs))
     return [
         [
@@ -124,11 +124,6 @@ def collect(
         ]
         for issue, prompt, answers, codes in zip(issues, prompts, drawn, candidates, strict=True)
     ]
-
-
-def _task(issue: Issue) -> FunctionTask:
-    assert isinstance(issue.task, FunctionTask), "the answer format admits function tasks alone"
-    return issue.task
 
 
 def _judged(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rllm_assets.compute import run_shares, sandboxes
 from rllm_assets.config import RLLMConfig
 from rllm_assets.data.answers import answer_format
-from rllm_assets.data.issues import FunctionTask, Issue
+from rllm_assets.data.issues import Issue
 from rllm_assets.data.trajectories import Attempt
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.sampler import Sampler
@@ -115,10 +115,7 @@ def gold_attempts(issues: Sequence[Issue], format_name: str, verifier: Judging) 
     """Return the historical fix of each issue, written as an answer and verified; its length in tokens is not known yet."""
     asked = answer_format(format_name)
     answers = [asked.gold(issue) for issue in issues]
-    jobs: list[tuple[FunctionTask, str | None]] = []
-    for issue, answer in zip(issues, answers, strict=True):
-        assert isinstance(issue.task, FunctionTask)
-        jobs.append((issue.task, asked.extract(answer)))
+    verdicts = verifier.verify_many([(i, asked.extract(answer)) for i, answer in zip(issues, answers, strict=True)])
     return [
         Attempt(
             instance_id=issue.instance_id,
@@ -132,5 +129,5 @@ def gold_attempts(issues: Sequence[Issue], format_name: str, verifier: Judging) 
             verdict=verdict,
             reward=float(verdict.resolved) if verdict.counts else None,
         )
-        for issue, answer, verdict in zip(issues, answers, verifier.verify_many(jobs), strict=True)
+        for issue, answer, verdict in zip(issues, answers, verdicts, strict=True)
     ]

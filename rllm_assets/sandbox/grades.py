@@ -17,6 +17,19 @@ ATTACKS = Program(modules=("rllm_assets.sandbox.attacks",), preload=("socket", "
 _LEAST = frozenset(
     {"read a host file", "write to the host", "write to the interpreter", "write to the root", "see an environment"}
 )
+# In a container of gVisor's, these reach what is the container's own, in which there must be no secret.
+_CONTAINERS_OWN = frozenset(
+    {
+        "read a host file",
+        "read the system's users",
+        "write to the host",
+        "write to the interpreter",
+        "write to the root",
+        "see an environment",
+    }
+)
+# What gVisor's kernel says of itself, whatever it runs on.
+_GVISOR_VERSION = "#1 SMP Sun Jan 10 15:06:54 PST 2016"
 _PROBE_LIMITS = Limits(memory_mb=128, processes=16)
 _PROBE_SECONDS = 10.0
 
@@ -45,9 +58,9 @@ def open_sandbox(
             f"untrusted code runs in sandboxes made of Linux namespaces; this is {sys.platform}"
         )
     reasons = []
-    for grade in grades or ("strong", "weak", "none"):
+    for grade in grades or ("strong", "gvisor", "weak", "none"):
         why = _probe_once(grade)
-        if why is None and (grade == "strong" or allow_unsandboxed):
+        if why is None and (grade in ("strong", "gvisor") or allow_unsandboxed):
             return Pool(grade, programs, workers, limits)
         reasons.append(f"{grade}: {why or 'available'}")
     raise SandboxUnavailableError(
@@ -61,14 +74,26 @@ def probe(grade: Grade) -> str | None:
     """Attack a sandbox of this grade; return why it does not deserve it, None when it does."""
     if grade == "none":
         return None
+    if grade == "gvisor" and not is_gvisor():
+        return "this kernel is not gVisor's"
     try:
         with Pool(grade, (ATTACKS,), 1, _PROBE_LIMITS) as pool:
             escapes = sorted(_escapes(pool))
     except (SandboxError, SandboxUnavailableError) as error:
         return str(error)
+    if grade == "gvisor":
+        escapes = [escape for escape in escapes if escape not in _CONTAINERS_OWN]
     if grade == "weak":
         escapes = [escape for escape in escapes if escape in _LEAST]
     return f"did not stop: {', '.join(escapes)}" if escapes else None
+
+
+def is_gvisor() -> bool:
+    """Tell whether this process runs in a gVisor sandbox."""
+    try:
+        return _GVISOR_VERSION in Path("/proc/version").read_text()
+    except OSError:
+        return False
 
 
 # The machine does not change under a running process.

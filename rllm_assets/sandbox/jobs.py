@@ -32,13 +32,15 @@ class Limits:
 class Program:
     """The trusted code that runs a job inside.
 
-    The source of `modules` is shipped in their order; they import nothing but the standard library and each other. The last
-    one has a function ``main(payload, result)``, which gets the descriptors to read the payload from and to write results
-    to. `preload` names modules of the standard library that are imported before any job comes.
+    The source of `modules` is shipped in their order; they import nothing but the standard library, each other and the
+    installed `distributions`, which can be read inside with what they require. The last one has a function
+    ``main(payload, result)``, which gets the descriptors to read the payload from and to write results to. `preload` names
+    modules that are imported before any job comes.
     """
 
     modules: tuple[str, ...]
     preload: tuple[str, ...] = ()
+    distributions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Start a zygote: what it sees, who it is, and how its code gets in."""
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import threading
 from dataclasses import dataclass
+from importlib import metadata
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -55,6 +57,8 @@ _LIBRARIES = (
 _DEVICES = ("/dev/null", "/dev/full", "/dev/random", "/dev/urandom")
 _START_SECONDS = 60.0
 _DIRECTORY = "/tmp"
+# Not where they lie on the host: jobs get a fresh /tmp, which would hide an environment below it.
+_PACKAGES = "/packages"
 
 _slots = count()
 _slot_lock = threading.Lock()
@@ -68,8 +72,8 @@ class Zygote:
     launcher: subprocess.Popen
     pid: int
     """On the host."""
-    process: int
-    """A pidfd, which cannot come to mean another process."""
+    process: int | None
+    """A pidfd, which cannot come to mean another process; None where the kernel has none."""
     directory: str
     grade: Grade
     errors: int
@@ -86,7 +90,10 @@ class Zygote:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.process, signal.SIGKILL)
+            if self.process is None:
+                os.kill(self.pid, signal.SIGKILL)
+            else:
+                signal.pidfd_send_signal(self.process, signal.SIGKILL)
 
     def said(self) -> str:
         """Return the last line that it wrote to its standard error."""
@@ -97,7 +104,8 @@ class Zygote:
         self.control.close()
         self.kill()
         self.launcher.wait()
-        os.close(self.process)
+        if self.process is not None:
+            os.close(self.process)
         os.close(self.errors)
         if self.directory != _DIRECTORY:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -118,6 +126,39 @@ def visible() -> list[str]:
         if Path(path).exists() and not any(Path(path).is_relative_to(known) for known in paths):
             paths.append(path)
     return paths
+
+
+def packages(programs: tuple[Program, ...]) -> dict[str, str]:
+    """Return the packages that the programs' distributions bring, and what those require: names to paths on the host.
+
+    Raises:
+        SandboxError: where a distribution is not installed.
+    """
+    found: dict[str, str] = {}
+    wanted = [name for program in programs for name in program.distributions]
+    if not wanted:
+        return found
+    # Jobs that need no package do without this one too.
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    seen: set[str] = set()
+    while wanted:
+        name = canonicalize_name(wanted.pop())
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            raise SandboxError(f"{name} is not installed; pip install {name}") from None
+        for file in distribution.files or ():
+            top = file.parts[0]
+            if top != ".." and not top.endswith((".dist-info", "__pycache__")):
+                found[top] = str(distribution.locate_file(top))
+        requirements = [Requirement(text) for text in distribution.requires or ()]
+        wanted += [r.name for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return found
 
 
 def start(grade: Grade, programs: tuple[Program, ...], limits: Limits) -> Zygote:
@@ -142,7 +183,7 @@ def start(grade: Grade, programs: tuple[Program, ...], limits: Limits) -> Zygote
         command, descriptors = [interpreter(), *_PYTHON, str(code)], [code]
         with inside, os.fdopen(told, "wb"):
             if grade == "strong":
-                command, extra = _locked(command, told, started)
+                command, extra = _locked(command, packages(programs), told, started)
                 descriptors += [told, *extra]
             launcher = subprocess.Popen(
                 command,
@@ -161,7 +202,7 @@ def start(grade: Grade, programs: tuple[Program, ...], limits: Limits) -> Zygote
             control=outside,
             launcher=launcher,
             pid=pid,
-            process=os.pidfd_open(pid),
+            process=_pidfd(pid),
             directory=owned or _DIRECTORY,
             grade=grade,
             errors=errors,
@@ -169,15 +210,28 @@ def start(grade: Grade, programs: tuple[Program, ...], limits: Limits) -> Zygote
         )
 
 
+def _pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        # Until it has been waited for, nobody else gets the pid of a child.
+        if error.errno == errno.ENOSYS:
+            return None
+        raise
+
+
 def _options(grade: Grade, programs: tuple[Program, ...], limits: Limits) -> dict[str, Any]:
+    brought = packages(programs)
+    sites = [_PACKAGES] if grade == "strong" else sorted({str(Path(path).parent) for path in brought.values()})
     return {
+        "sites": sites if brought else [],
         "preload": [name for program in programs for name in program.preload],
-        "namespaces": grade == "strong",
+        "isolation": {"strong": "namespaces", "gvisor": "helper"}.get(grade, "none"),
         "landlock": grade == "weak",
         "seccomp": seccomp.program().hex() if grade != "none" else "",
         "refusal": seccomp.refusal().hex() if grade != "none" else "",
         "directory": f"size={limits.disk_mb}m,nr_inodes={limits.disk_files},mode=1777",
-        "readable": [*visible(), *_DEVICES],
+        "readable": [*visible(), *brought.values(), *_DEVICES],
     }
 
 
@@ -215,20 +269,25 @@ def _source(name: str) -> str:
     return Path(spec.origin).read_text(encoding="utf-8")
 
 
-def _locked(command: list[str], told: int, owner: contextlib.ExitStack) -> tuple[list[str], list[int]]:
+def _locked(
+    command: list[str], brought: dict[str, str], told: int, owner: contextlib.ExitStack
+) -> tuple[list[str], list[int]]:
     """Return the command wrapped in bubblewrap, and the descriptors that it needs besides."""
     bubblewrap = shutil.which("bwrap")
     if bubblewrap is None:
         raise SandboxError("there is no bwrap on PATH")
     root = os.geteuid() == 0
-    binds = [*visible(), *_DEVICES]
+    # As they are called inside, and where they lie outside.
+    binds = {path: path for path in visible()}
+    binds |= {f"{_PACKAGES}/{name}": path for name, path in brought.items()}
+    binds |= {path: path for path in _DEVICES}
     arguments = [bubblewrap, "--unshare-all", "--as-pid-1", "--new-session", "--info-fd", str(told)]
     # In its own namespaces, the zygote has to make more of them.
     arguments += ["--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN"]
     arguments += ["--uid", "65534", "--gid", "65534", "--hostname", "sandbox"]
-    for number, path in enumerate(binds):
+    for number, (inside, path) in enumerate(binds.items()):
         kind = "--dev-bind" if path in _DEVICES else "--ro-bind"
-        arguments += [kind, f"@{number}@" if root else path, path]
+        arguments += [kind, f"@{number}@" if root else path, inside]
     for link in _LIBRARIES:
         if Path(link).is_symlink():
             arguments += ["--symlink", str(Path(link).readlink()), link]
@@ -240,7 +299,7 @@ def _locked(command: list[str], told: int, owner: contextlib.ExitStack) -> tuple
         return arguments, []
     # Bubblewrap itself may lie where only root can reach it.
     arguments[0] = f"@{len(binds)}@"
-    options = {"binds": [*binds, bubblewrap], "command": arguments, "uid": _spare_uid()}
+    options = {"binds": [*binds.values(), bubblewrap], "command": arguments, "uid": _spare_uid()}
     code = _shipment(["rllm_assets.sandbox.kernel", "rllm_assets.sandbox.enter"], options, owner)
     return [interpreter(), *_PYTHON, str(code)], [code]
 

@@ -4,7 +4,7 @@ It never sees what is in a job: payload and results pass it by in descriptors th
 one job can be found in the memory of the next. Standard library only, and of that little: every page that a fork touches
 is copied.
 """
-# ruff: noqa: PTH116, PTH208
+# ruff: noqa: PTH101, PTH106, PTH108, PTH114, PTH116, PTH208
 
 import _socket
 import contextlib
@@ -33,15 +33,18 @@ _SET_UP_FAILED = 97
 def main(options: dict) -> None:
     """Serve jobs from the control socket until it closes."""
     os.closerange(_RESULT, 1024)
+    sys.path += options["sites"]
     for name in options["preload"]:
         importlib.import_module(name)
     # The hash seed had to come by environment; nothing else may be there.
     os.environ.clear()
     control = _socket.socket(fileno=_CONTROL)
-    namespaces = options["namespaces"]
-    itself = os.pidfd_open(os.getpid())
-    untouched = _fresh_directory(options["directory"]) if namespaces else None
-    if not namespaces:
+    namespaces = options["isolation"] == "namespaces"
+    itself, untouched = -1, None
+    if namespaces:
+        itself = os.pidfd_open(os.getpid())
+        untouched = _fresh_directory(options["directory"])
+    elif options["isolation"] == "none":
         kernel.adopt_orphans()
     if options["seccomp"]:
         kernel.filter_system_calls(bytes.fromhex(options["seccomp"]))
@@ -59,11 +62,16 @@ def main(options: dict) -> None:
         if namespaces:
             kernel.set_namespace(itself, kernel.CLONE_NEWPID)
             kernel.unshare(kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC)
-        child = os.fork()
-        if child == 0:
-            _become_job(message, descriptors, options)
-        status = _wait(child, control, namespaces)
-        if namespaces and _state() != untouched:
+        if options["isolation"] == "helper":
+            status = _run_by_helper(message, descriptors, control, options)
+        else:
+            child = os.fork()
+            if child == 0:
+                _become_job(message, descriptors, options)
+            status = _wait(child, control, namespaces)
+        if not namespaces:
+            _empty(json.loads(message)["directory"])
+        elif _state() != untouched:
             kernel.unmount(_DIRECTORY)
             untouched = _fresh_directory(options["directory"])
         control.send(str(status).encode())
@@ -90,6 +98,63 @@ def _state() -> tuple | None:
         return (found.st_mode, found.st_ctime_ns, found.st_nlink, os.listdir(_DIRECTORY))
     except PermissionError:
         return None
+
+
+def _empty(directory: str) -> None:
+    """Remove what a job left in a directory that the next one gets too."""
+    for path, folders, files in os.walk(directory):
+        for name in folders:
+            with contextlib.suppress(OSError):
+                os.chmod(f"{path}/{name}", 0o700)
+        for name in files:
+            with contextlib.suppress(OSError):
+                os.unlink(f"{path}/{name}")
+    for path, folders, _ in os.walk(directory, topdown=False):
+        for name in folders:
+            with contextlib.suppress(OSError):
+                os.unlink(f"{path}/{name}") if os.path.islink(f"{path}/{name}") else os.rmdir(f"{path}/{name}")
+
+
+def _run_by_helper(message: bytes, descriptors: list[int], control: _socket.socket, options: dict) -> int:
+    """Run a job in namespaces that another process makes: gVisor has no way back into those that one has left."""
+    heard, tell = os.pipe()
+    helper = os.fork()
+    if helper == 0:
+        os.close(heard)
+        try:
+            kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC | kernel.CLONE_NEWNET)
+            job = os.fork()
+        except OSError as error:
+            os.write(descriptors[2], b"!" + repr(error).encode())
+            os._exit(_SET_UP_FAILED)
+        if job == 0:
+            os.close(tell)
+            _become_job(message, descriptors, options)
+        os.write(tell, b"%d\n" % job)
+        os.write(tell, b"%d\n" % os.waitpid(job, 0)[1])
+        os._exit(0)
+    os.close(tell)
+    said, stopped, gone = b"", False, False
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    poll.register(heard, select.POLLIN)
+    while not gone:
+        for descriptor, _ in poll.poll():
+            if descriptor == heard:
+                part = os.read(heard, 64)
+                said, gone = said + part, not part
+            else:
+                # Without a message, the parent is gone.
+                stopped = True
+                if not control.recv(64):
+                    poll.unregister(control)
+        if stopped and said.endswith(b"\n") and said.count(b"\n") == 1:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(said), signal.SIGKILL)
+    os.close(heard)
+    os.waitpid(helper, 0)
+    _, _, status = said.strip().partition(b"\n")
+    return int(status) if status else signal.SIGKILL
 
 
 def _wait(child: int, control: _socket.socket, namespaces: bool) -> int:
@@ -154,11 +219,12 @@ def _become_job(message: bytes, descriptors: list[int], options: dict) -> None:
 
 def _lock(request: dict, payload: int, result: int, options: dict) -> ModuleType:
     program = sys.modules[request["program"]]
-    if options["namespaces"]:
-        kernel.unshare(kernel.CLONE_NEWUSER)
-        kernel.drop_capabilities()
-    else:
+    if options["isolation"] == "none":
         os.setsid()
+    else:
+        if options["isolation"] == "namespaces":
+            kernel.unshare(kernel.CLONE_NEWUSER)
+        kernel.drop_capabilities()
     # Out of the way of the numbers that they get, whatever numbers they came with.
     payload, result = (fcntl.fcntl(descriptor, fcntl.F_DUPFD, 100) for descriptor in (payload, result))
     os.dup2(os.open("/dev/null", os.O_RDONLY), _CONTROL)
@@ -182,6 +248,7 @@ def _limit(limit: int, value: int) -> None:
     try:
         resource.setrlimit(limit, (value, value))
     except ValueError:
-        # The machine allows less than that already.
+        # The machine allows less than that already, or, as gVisor, sets some limits for nobody: the probes see what that opens.
         _, hard = resource.getrlimit(limit)
-        resource.setrlimit(limit, (hard, hard))
+        with contextlib.suppress(ValueError):
+            resource.setrlimit(limit, (hard, hard))

@@ -10,12 +10,11 @@ from typing import TypeAlias
 
 from rllm_assets.compute import Compute, Outcome, Size, WorkerLostError, open_compute
 from rllm_assets.config import DistributedConfig
-from rllm_assets.data.issues import FunctionTask
 from rllm_assets.data.verdicts import Verdict
 from rllm_assets.sandbox.jobs import Grade
-from rllm_assets.verification.verifier import Verifier
+from rllm_assets.verification.verifier import Subject, Verifier, tests_of
 
-Job: TypeAlias = tuple[FunctionTask, str | None]
+Job: TypeAlias = tuple[Subject, str | None]
 Numbered: TypeAlias = list[tuple[int, Job]]
 
 # Large enough that sending it costs little beside judging it, small enough that no worker waits long for the last one.
@@ -95,9 +94,9 @@ class DistributedVerifier:
         """How strong the sandbox is, as the first worker found it."""
         return self._grade
 
-    def verify(self, task: FunctionTask, code: str | None) -> Verdict:
-        """Judge one candidate; `code` is None where no answer could be found in a response."""
-        return self.verify_many([(task, code)])[0]
+    def verify(self, subject: Subject, candidate: str | None) -> Verdict:
+        """Judge one candidate; None where an answer held none."""
+        return self.verify_many([(subject, candidate)])[0]
 
     def verify_many(self, jobs: Sequence[Job]) -> list[Verdict]:
         """Judge many candidates side by side; the verdicts come in the order of the jobs."""
@@ -105,10 +104,10 @@ class DistributedVerifier:
         with self._one_at_a_time:
             lost = self._judge(_chunks(jobs, self.workers), verdicts, retries=0)
             for outcome in self._judge([[job] for chunk in lost for job in chunk.item], verdicts, retries=1):
-                for number, (task, _) in outcome.item:
+                for number, (subject, _) in outcome.item:
                     verdicts[number] = Verdict(
                         status="no_verdict",
-                        tests_total=len(task.cases) or 1,
+                        tests_total=tests_of(subject),
                         reason=str(outcome.error),
                         sandbox_grade=self.grade,
                     )

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from rllm_assets.data.issues import FunctionTask, Issue, Rejected
 from rllm_assets.data.verdicts import Verdict
+from rllm_assets.verification.changes import UNCHANGED
 
 
 class ValidationError(RuntimeError):
@@ -14,8 +15,8 @@ class ValidationError(RuntimeError):
 class Judging(Protocol):
     """What judges candidates."""
 
-    def verify_many(self, jobs: Sequence[tuple[FunctionTask, str | None]]) -> list[Verdict]:
-        """Judge (task, candidate) pairs, in their order."""
+    def verify_many(self, jobs: Sequence[tuple[Issue, str | None]]) -> list[Verdict]:
+        """Judge (issue, candidate) pairs, in their order."""
         ...
 
 
@@ -25,17 +26,12 @@ def validate_issues(issues: Sequence[Issue], verifier: Judging) -> tuple[list[Is
     Raises:
         ValidationError: where the sandbox gives no verdict.
     """
-    tasks = [issue.task for issue in issues if isinstance(issue.task, FunctionTask)]
-    fixed = verifier.verify_many([(task, task.fixed_code) for task in tasks])
-    buggy = verifier.verify_many([(task, task.buggy_code) for task in tasks])
-    verdicts = iter(zip(fixed, buggy, strict=True))
+    fixed = verifier.verify_many([(issue, _fix(issue)) for issue in issues])
+    buggy = verifier.verify_many([(issue, _bug(issue)) for issue in issues])
     kept: list[Issue] = []
     rejected: list[Rejected] = []
-    for issue in issues:
-        if not isinstance(issue.task, FunctionTask):
-            reason = "repository tasks cannot be verified yet"
-        else:
-            reason = _complaint(*next(verdicts))
+    for issue, *verdicts in zip(issues, fixed, buggy, strict=True):
+        reason = _complaint(*verdicts)
         if not reason:
             kept.append(issue)
             continue
@@ -44,6 +40,14 @@ def validate_issues(issues: Sequence[Issue], verifier: Judging) -> tuple[list[Is
             Rejected(file=where.file, line=where.line, field="task", reason=f"{issue.instance_id}: {reason}")
         )
     return kept, rejected
+
+
+def _fix(issue: Issue) -> str:
+    return issue.task.fixed_code if isinstance(issue.task, FunctionTask) else issue.patch
+
+
+def _bug(issue: Issue) -> str:
+    return issue.task.buggy_code if isinstance(issue.task, FunctionTask) else UNCHANGED
 
 
 def _complaint(fixed: Verdict, buggy: Verdict) -> str:

@@ -1,34 +1,55 @@
 """Judge candidates: the one entrance to verification."""
 
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
 
 from rllm_assets.data.hashing import content_hash
-from rllm_assets.data.issues import FunctionTask
+from rllm_assets.data.issues import FunctionTask, Issue
 from rllm_assets.data.verdicts import Verdict
 from rllm_assets.sandbox.grades import open_sandbox
-from rllm_assets.sandbox.jobs import Grade, Limits, SandboxError
-from rllm_assets.verification import functions, suites
+from rllm_assets.sandbox.jobs import Grade, Limits, Program, SandboxError
+from rllm_assets.sandbox.pool import Pool
+from rllm_assets.sandbox.remote import RemoteSandbox
+from rllm_assets.verification import functions, repositories, suites
+from rllm_assets.verification.changes import ChangeError
+from rllm_assets.verification.showing import one_line
 
-_PROGRAMS = (functions.CASES, suites.SUITE)
+# What a candidate is a fix of: an issue, or a function task by itself.
+Subject: TypeAlias = Issue | FunctionTask
+
+# What runs where: programs, and the limits of their directories.
+SANDBOXES: Mapping[str, tuple[tuple[Program, ...], Limits]] = {
+    "functions": ((functions.CASES, suites.SUITE), Limits()),
+    "repositories": ((repositories.PYTEST,), repositories.LIMITS),
+}
 
 
 class Verifier:
     """Judges candidate fixes in a sandbox; a context manager, callable from several threads.
 
     Args:
-        workers: sandboxes side by side, a core each; by default as many as there are cores.
+        workers: sandboxes side by side, a core each; by default as many as there are cores, or the service has.
         allow_unsandboxed: take whatever sandbox the machine offers, even none. Candidates may then harm the machine.
+        service: address of a sandbox service (`rllm_assets.verification.serve`) that candidates are sent to, in place of
+            sandboxes of this machine; by default `$RLLM_SANDBOX`.
 
     Raises:
-        SandboxUnavailableError: where the machine offers no strong sandbox and `allow_unsandboxed` is not set.
+        SandboxUnavailableError: where the machine offers no strong sandbox, or the service is less, and `allow_unsandboxed`
+            is not set; where the service does not answer.
     """
 
-    def __init__(self, workers: int | None = None, allow_unsandboxed: bool = False) -> None:
-        self.workers = workers or _cores()
+    def __init__(self, workers: int | None = None, allow_unsandboxed: bool = False, service: str | None = None) -> None:
+        self._service = service or os.environ.get("RLLM_SANDBOX") or None
+        self._allow_unsandboxed = allow_unsandboxed
+        self._workers = workers
         self._limits = Limits()
-        self._sandbox = open_sandbox(_PROGRAMS, self.workers, self._limits, allow_unsandboxed)
+        self._sandbox = self._open("functions")
+        self.workers = workers or self._sandbox.workers
+        self._repositories: Pool | RemoteSandbox | None = None
+        self._opening = threading.Lock()
         self._together: dict[str, bool] = {}
 
     def __enter__(self) -> "Verifier":
@@ -40,29 +61,34 @@ class Verifier:
     def close(self) -> None:
         """End the sandboxes."""
         self._sandbox.close()
+        if self._repositories is not None:
+            self._repositories.close()
 
     @property
     def grade(self) -> Grade:
         """How strong the sandbox is."""
         return self._sandbox.grade
 
-    def verify(self, task: FunctionTask, code: str | None) -> Verdict:
-        """Judge one candidate; `code` is None where no answer could be found in a response.
+    def verify(self, subject: Subject, candidate: str | None) -> Verdict:
+        """Judge one candidate: a function's code, or the changes to a repository; None where an answer held none.
 
         A failure of the sandbox is `no_verdict`, never the candidate's; so is a task that has nothing to judge by.
         """
-        total = len(task.cases) + (task.test_code is not None)
-        verdict = Verdict(status="no_verdict", tests_total=total, sandbox_grade=self.grade)
-        if total == 0:
-            return verdict.model_copy(update={"reason": f"the task {task.entry_point} has neither cases nor a suite"})
-        if code is None:
+        verdict = Verdict(status="no_verdict", tests_total=tests_of(subject), sandbox_grade=self.grade)
+        if verdict.tests_total == 0:
+            return verdict.model_copy(update={"reason": _NOTHING_TO_JUDGE_BY.format(_name(subject))})
+        if candidate is None:
             return verdict.model_copy(update={"status": "invalid_patch", "reason": "no code in the answer"})
+        task = subject.task if isinstance(subject, Issue) else subject
         try:
-            return self._judge(task, code)
+            if isinstance(task, FunctionTask):
+                return self._judge(task, candidate)
+            assert isinstance(subject, Issue)
+            return self._judge_repository(subject, candidate, verdict)
         except SandboxError as error:
             return verdict.model_copy(update={"reason": str(error)})
 
-    def verify_many(self, jobs: Sequence[tuple[FunctionTask, str | None]]) -> list[Verdict]:
+    def verify_many(self, jobs: Sequence[tuple[Subject, str | None]]) -> list[Verdict]:
         """Judge many candidates side by side; the verdicts come in the order of the jobs."""
         with ThreadPoolExecutor(self.workers) as threads:
             return list(threads.map(lambda job: self.verify(*job), jobs))
@@ -86,6 +112,29 @@ class Verifier:
             }
         )
 
+    def _judge_repository(self, issue: Issue, candidate: str, verdict: Verdict) -> Verdict:
+        try:
+            trial = repositories.trial(issue, repositories.repository_of(issue), candidate)
+        except repositories.TaskError as error:
+            return verdict.model_copy(update={"reason": one_line(str(error))})
+        except ChangeError as error:
+            return verdict.model_copy(update={"status": "invalid_patch", "reason": one_line(str(error))})
+        job, nonce = repositories.pytest_job(issue, trial)
+        return repositories.judge_pytest(trial, self._pytest_sandbox().run(job), nonce, self.grade)
+
+    def _pytest_sandbox(self) -> Pool | RemoteSandbox:
+        """Return the sandbox that has pytest in it, opened when it is first wanted."""
+        with self._opening:
+            if self._repositories is None:
+                self._repositories = self._open("repositories")
+            return self._repositories
+
+    def _open(self, name: str) -> Pool | RemoteSandbox:
+        if self._service is not None:
+            return RemoteSandbox(self._service, name, self._allow_unsandboxed)
+        programs, limits = SANDBOXES[name]
+        return open_sandbox(programs, self._workers or available_cores(), limits, self._allow_unsandboxed)
+
     def _run_suite(self, task: FunctionTask, code: str, together: bool) -> Verdict:
         job, nonce = suites.suite_job(task, code, self._limits, together)
         return suites.judge_suite(task, self._sandbox.run(job), nonce, self.grade)
@@ -103,5 +152,22 @@ class Verifier:
         return self._together[key]
 
 
-def _cores() -> int:
+_NOTHING_TO_JUDGE_BY = "the task {} has neither cases nor a suite nor tests that must pass"
+
+
+def tests_of(subject: Subject) -> int:
+    """Return how many cases or tests decide on a candidate; a published suite counts as one."""
+    task = subject.task if isinstance(subject, Issue) else subject
+    if isinstance(task, FunctionTask):
+        return len(task.cases) + (task.test_code is not None)
+    assert isinstance(subject, Issue)
+    return len(subject.FAIL_TO_PASS) + len(subject.PASS_TO_PASS)
+
+
+def _name(subject: Subject) -> str:
+    return subject.instance_id if isinstance(subject, Issue) else subject.entry_point
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,20 +14,17 @@ from pathlib import Path
 
 from rllm_assets.sandbox.memory import descendants, resident_bytes
 from rllm_assets.verification import Verifier
+from tests.attacks import resources
+from tests.attacks.functions import ATTACKS
 from tests.verification.candidates import CANDIDATES
 from tests.verification.tasks import clamp
-from tests.verification.test_forgery import ATTACKS
 
 _MB = 1 << 20
 
 HOSTILE = [
     *(candidate.code for candidate in CANDIDATES.values()),
     *(code.replace("find", "clamp") for code in ATTACKS.values()),
-    "import os\nfor n in range(3000):\n  try: open(f'/tmp/{n}', 'w').write('x' * 20_000)\n  except OSError: break",
-    "import os\nwhile True:\n  try:\n    if os.fork() == 0: os.setsid(); os.pause()\n  except Exception: break",
-    "while True: print('x' * 10_000)",
-    "import threading, time\nfor _ in range(20): threading.Thread(target=time.sleep, args=(60,)).start()",
-    "import os; os.chmod('/tmp', 0)",
+    *(greed.code.replace("tell(", "print(") for greed in resources.ATTACKS.values()),
 ]
 
 

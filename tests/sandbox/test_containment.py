@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from rllm_assets.sandbox.pool import Pool
+from tests.attacks import resources
+from tests.attacks.host import ATTACKS
 from tests.sandbox.conftest import Run
 
 
@@ -52,31 +55,15 @@ tell(found)
     assert run(code).result == b"['/tmp']"
 
 
-@pytest.mark.parametrize(
-    "attack",
-    [
-        "import socket; socket.socket()",
-        "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
-        "import socket; socket.socket(socket.AF_UNIX)",
-        "import socket; socket.create_connection(('127.0.0.1', 80))",
-        "import os; os.kill(2, 9)",
-        "import os; os.setuid(0)",
-        "import os; os.mknod('/tmp/device', 0o20666, os.makedev(1, 3))",
-        "import os; os.chroot('/tmp')",
-        "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))",
-        "import resource; resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))",
-        "import resource; resource.prlimit(0, resource.RLIMIT_NPROC, (10**6, 10**6))",
-        *(
-            f"import ctypes\nif ctypes.CDLL(None).{call} != 0: raise OSError"
-            for call in (
-                "unshare(0x10000000)", "unshare(0x20000)", "setns(0, 0)", "mount(None, b'/', None, 4128, None)",
-                "umount2(b'/tmp', 2)", "ptrace(0, 0, 0, 0)", "ptrace(16, 1, 0, 0)", "sethostname(b'x', 1)",
-                "personality(0x40000)", "syscall(425, 1, 0)", "syscall(321, 0, 0, 0)", "syscall(250, 0, 0, 0)",
-                "syscall(323, 0)", "syscall(438, 0, 0, 0)",
-            )
-        ),
-    ],
-)  # fmt: skip
-def test_the_kernel_refuses(run: Run, attack: str) -> None:
-    outcome = run(f"try:\n  exec({attack!r})\nexcept (OSError, ValueError): tell('refused')\nelse: tell('done')")
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_kernel_refuses(run: Run, name: str) -> None:
+    outcome = run(f"try:\n  exec({ATTACKS[name]!r})\nexcept (OSError, ValueError): tell('refused')\nelse: tell('done')")
     assert outcome.result == b"'refused'"
+
+
+@pytest.mark.parametrize("name", resources.ATTACKS)
+def test_greed_is_ended_and_leaves_nothing(run: Run, pool: Pool, name: str) -> None:
+    greed = resources.ATTACKS[name]
+    assert run(greed.code, seconds=1.0).ended in greed.endings
+    assert pool.survivors() == []
+    assert run("import os; tell(os.listdir('/tmp'))").result == b"[]"

@@ -2,51 +2,15 @@
 
 import pytest
 
-from rllm_assets.data.issues import FunctionTask
 from rllm_assets.sandbox.jobs import Limits, Outcome
 from rllm_assets.verification import Verifier
 from rllm_assets.verification.suites import judge_suite, suite_job
+from tests.attacks.suites import ATTACKS, FIXED, halve
 from tests.verification.tasks import task
 
-SUITE = """\
-import random
 
-def check(candidate):
-    for _ in range(20):
-        x = random.randint(0, 100)
-        assert abs(candidate(x) - half(x)) < 1e-9, f"half of {x}"
-    try:
-        candidate("a")
-    except TypeError:
-        pass
-    else:
-        assert False, "no TypeError"
-    items = [4, 2]
-    assert candidate(items) is None
-    assert items == [2.0, 1.0]
-    assert candidate(x=8) == 4
-
-check(halve)
-"""
-FIXED = """\
-def half(x):
-    return x / 2
-
-def halve(x):
-    if isinstance(x, list):
-        x[:] = [half(item) for item in x]
-        return None
-    return half(x)
-"""
-
-
-@pytest.fixture
-def halve() -> FunctionTask:
-    return task("halve", fixed_code=FIXED, test_code=SUITE)
-
-
-def test_the_fix_passes(verifier: Verifier, halve: FunctionTask) -> None:
-    verdict = verifier.verify(halve, FIXED)
+def test_the_fix_passes(verifier: Verifier) -> None:
+    verdict = verifier.verify(halve(), FIXED)
     assert (verdict.status, verdict.tests_passed, verdict.tests_total, verdict.reason) == ("resolved", 1, 1, "")
     assert verdict.in_process
     assert verdict.sandbox_grade == "strong"
@@ -90,16 +54,14 @@ def test_the_fix_passes(verifier: Verifier, halve: FunctionTask) -> None:
         ),
     ],
 )
-def test_failures_name_the_assertion(
-    verifier: Verifier, halve: FunctionTask, code: str, status: str, reason: str
-) -> None:
-    verdict = verifier.verify(halve, code)
+def test_failures_name_the_assertion(verifier: Verifier, code: str, status: str, reason: str) -> None:
+    verdict = verifier.verify(halve(), code)
     assert (verdict.status, verdict.tests_passed, verdict.tests_total, verdict.reason) == (status, 0, 1, reason)
     assert verdict.in_process
 
 
-def test_no_answer(verifier: Verifier, halve: FunctionTask) -> None:
-    assert verifier.verify(halve, None).status == "invalid_patch"
+def test_no_answer(verifier: Verifier) -> None:
+    assert verifier.verify(halve(), None).status == "invalid_patch"
 
 
 def test_time_runs_out_in_the_candidate(verifier: Verifier) -> None:
@@ -108,86 +70,9 @@ def test_time_runs_out_in_the_candidate(verifier: Verifier) -> None:
     assert (verdict.status, verdict.reason) == ("timeout", "out of time in the suite")
 
 
-ATTACKS = {
-    "os._exit": "import os\ndef halve(x): os._exit(0)",
-    "equals everything": """
-class Yes:
-    def __eq__(self, other): return True
-    def __lt__(self, other): return True
-    def __sub__(self, other): return self
-    def __abs__(self): return self
-def halve(x): return Yes()
-""",
-    "redefines the helper": "def half(x): return 0.0\ndef halve(x): return 0.0",
-    "patches built-ins": "import builtins\nbuiltins.AssertionError = Exception\nbuiltins.abs = len\ndef halve(x): return 0",
-    "looks through frames": """
-import sys
-def halve(x):
-    frame = sys._getframe()
-    while frame:
-        for name in ("half", "test_code", "suite", "nonce"):
-            if name in frame.f_globals or name in frame.f_locals:
-                return frame.f_globals["half"](x)
-        frame = frame.f_back
-""",
-    "writes to every descriptor": """
-import os
-def halve(x):
-    for descriptor in range(3, 64):
-        try:
-            os.write(descriptor, b'["suite", "passed", "", ""]\\n')
-        except OSError:
-            pass
-    os._exit(0)
-""",
-    "reads every descriptor": """
-import os, re
-def halve(x):
-    for descriptor in range(64):
-        try:
-            text = os.pread(descriptor, 1 << 20, 0)
-        except OSError:
-            continue
-        word = re.search(rb'"nonce": "(\\\\w+)"', text)
-        if word:
-            os.write(3, b'["suite", "passed", "", "' + word[1] + b'"]')
-""",
-    "kills the suite": "import os\ndef halve(x):\n  os.kill(1, 9)\n  os.kill(os.getppid(), 9)\n  os._exit(0)",
-    "kills the suite at once": "import os\nos.kill(1, 9); os.kill(1, 15); os._exit(0)",
-    "hand-written answers": """
-import os
-def halve(x):
-    for descriptor in range(3, 16):
-        try:
-            os.write(descriptor, b'["value", {"$float": "nan"}, null]\\n' * 50)
-        except OSError:
-            pass
-""",
-    "forms that no value has": """
-import os
-def halve(x):
-    for descriptor in range(3, 16):
-        for form in (b'5', b'[]', b'["value"]', b'["value", {"$set": 5}, 7]', b'["raised", 5, 5, null]', b'{', b'\\xff'):
-            try:
-                os.write(descriptor, form + b'\\n')
-            except OSError:
-                pass
-    return 1
-""",
-    "leaves at the second call": """
-import os
-def halve(x, seen=[]):
-    seen.append(x)
-    if len(seen) > 1:
-        os._exit(0)
-    return x / 2
-""",
-}
-
-
 @pytest.mark.parametrize("name", ATTACKS)
-def test_no_attack_passes_a_suite(verifier: Verifier, halve: FunctionTask, name: str) -> None:
-    verdict = verifier.verify(halve, ATTACKS[name])
+def test_no_attack_passes_a_suite(verifier: Verifier, name: str) -> None:
+    verdict = verifier.verify(halve(), ATTACKS[name])
     assert verdict.status == "failed"
     assert verdict.reason
 
@@ -220,10 +105,10 @@ def test_values_without_exact_form_bring_the_candidate_into_the_suites_process(v
     ).resolved
 
 
-def test_a_candidate_cannot_choose_to_share_the_suites_process(verifier: Verifier, halve: FunctionTask) -> None:
+def test_a_candidate_cannot_choose_to_share_the_suites_process(verifier: Verifier) -> None:
     """Returning something without exact form is a failure, not a way into the other mode."""
-    assert verifier.verify(halve, FIXED).resolved
-    verdict = verifier.verify(halve, ATTACKS["equals everything"])
+    assert verifier.verify(halve(), FIXED).resolved
+    verdict = verifier.verify(halve(), ATTACKS["equals everything"])
     assert verdict.reason.endswith("CandidateError: the result cannot be judged: a value of type Yes has no JSON form")
 
 

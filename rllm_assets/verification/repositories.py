@@ -1,0 +1,221 @@
+"""Repository tasks: what goes into the sandbox, and the verdict on what comes out."""
+
+import json
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from rllm_assets.data.issues import Issue, RepositoryTask
+from rllm_assets.data.verdicts import Status, Verdict
+from rllm_assets.sandbox.jobs import Grade, Job, Limits, Outcome, Program
+from rllm_assets.verification.changes import UNCHANGED, ChangeError, Changes, Tree, applied
+from rllm_assets.verification.diffs import apply_diff
+from rllm_assets.verification.functions import ended_early
+from rllm_assets.verification.protection import allowed
+from rllm_assets.verification.search_replace import apply_blocks
+from rllm_assets.verification.showing import one_line
+from rllm_assets.verification.tells import tells
+
+PYTEST = Program(
+    modules=("rllm_assets.verification.pytest_program",),
+    preload=("pytest", "_pytest.assertion.rewrite", "unittest.mock"),
+    distributions=("pytest",),
+)
+# A tree, its temporary files and the processes that tests like to start.
+LIMITS = Limits(memory_mb=1024, processes=64, open_files=256, disk_mb=256, disk_files=20_000)
+
+_TESTS_FAILED = 1
+
+
+class TaskError(ValueError):
+    """An issue cannot be judged, whatever the candidate; the message says why."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """What an issue gives to judge by: the tree it was opened against, and its own changes to tests."""
+
+    tree: Tree
+    tests: Changes
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate's tree under the tests of an issue, with a test among them that must fail."""
+
+    tree: dict[str, str]
+    required: tuple[str, ...]
+    fail_to_pass: int
+    canary: str
+    left_out: tuple[str, ...]
+
+
+def read_changes(tree: Tree, candidate: str) -> Changes:
+    """Return the changes that a candidate makes: SEARCH/REPLACE blocks where it has any, else a unified diff.
+
+    Raises:
+        ChangeError: where they cannot be read or do not fit.
+    """
+    if any(line.startswith("<<<<<<< SEARCH") for line in candidate.splitlines()):
+        return apply_blocks(tree, candidate)
+    return apply_diff(tree, candidate)
+
+
+def repository_of(issue: Issue) -> Repository:
+    """Return what an issue gives to judge by.
+
+    Raises:
+        TaskError: where its tree is not here, its changes to tests do not fit, or a required test's file is in neither.
+    """
+    task = issue.task
+    if not isinstance(task, RepositoryTask) or task.files is None:
+        raise TaskError(f"{issue.instance_id} has no files to apply changes to")
+    try:
+        tests = apply_diff(task.files, issue.test_patch) if issue.test_patch.strip() else {}
+    except ChangeError as error:
+        raise TaskError(f"{issue.instance_id}: its test_patch does not apply: {error}") from None
+    for file in _test_files((*issue.FAIL_TO_PASS, *issue.PASS_TO_PASS)):
+        if applied(task.files, tests).get(file) is None:
+            raise TaskError(f"{issue.instance_id}: {file}, which holds required tests, is not in the tree")
+    return Repository(task.files, tests)
+
+
+def trial(issue: Issue, repository: Repository, candidate: str) -> Trial:
+    """Return the tree with a candidate's changes, in which everything that decides the verdict is as the issue has it.
+
+    Raises:
+        ChangeError: where the changes cannot be read, do not fit, touch nothing but protected files, or do what only attacks on
+            a judge do.
+    """
+    tree = repository.tree
+    changes, left_out = allowed(read_changes(tree, candidate)) if candidate != UNCHANGED else ({}, [])
+    if left_out and not changes:
+        raise ChangeError(f"it changes only what decides the verdict: {', '.join(left_out)}")
+    if suspicions := tells(tree, changes):
+        raise ChangeError(f"{suspicions[0]}, which no fix needs")
+    # The issue's own changes to tests come last, whatever the candidate did to those files.
+    merged = applied(applied(tree, changes), repository.tests)
+    required = (*issue.FAIL_TO_PASS, *issue.PASS_TO_PASS)
+    name = f"test_{secrets.token_hex(6)}"
+    folder = required[0].partition("::")[0].rpartition("/")[0]
+    file = f"{folder}/{name}.py" if folder else f"{name}.py"
+    merged[file] = f"def {name}():\n    assert {secrets.randbelow(1000)} == {1000 + secrets.randbelow(1000)}\n"
+    return Trial(merged, required, len(issue.FAIL_TO_PASS), f"{file}::{name}", tuple(left_out))
+
+
+def _test_files(tests: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(test.partition("::")[0] for test in tests))
+
+
+def pytest_job(issue: Issue, made: Trial) -> tuple[Job, str]:
+    """Return the job that runs the required tests of a trial, and the word that stands in an honest result."""
+    nonce = secrets.token_hex(32)
+    # The canary stands anywhere among them.
+    ordered = sorted(_test_files((*made.required, made.canary)), key=lambda _: secrets.randbelow(1 << 30))
+    job = json.dumps({"tree": made.tree, "test_files": ordered}).encode()
+    payload = len(job).to_bytes(8, "big") + job + nonce.encode()
+    task = issue.task
+    return Job(PYTEST.modules[-1], payload, task.timeout_seconds, LIMITS), nonce
+
+
+def judge_pytest(made: Trial, outcome: Outcome, nonce: str, grade: Grade) -> Verdict:
+    """Return the verdict on a job made by `pytest_job`.
+
+    The candidate shares a process with the tests. What is checked: that the result is the listener's own, that the canary
+    failed and pytest's exit code says so, and that every required test reported. A test that does not report has failed.
+    """
+    status, reason, passed, broken = _judge(made, outcome, nonce)
+    if made.left_out and status != "resolved":
+        reason = one_line(f"{reason} (changes to {', '.join(made.left_out)} were left out)")
+    return Verdict(
+        status=status,
+        tests_passed=passed,
+        tests_broken=broken,
+        tests_total=len(made.required),
+        reason=reason,
+        seconds=outcome.seconds,
+        sandbox_grade=grade,
+        in_process=True,
+    )
+
+
+def _judge(made: Trial, outcome: Outcome, nonce: str) -> tuple[Status, str, int, int]:
+    if outcome.ended != "exited":
+        return *ended_early(outcome, "while the tests ran"), 0, 0
+    try:
+        said = json.loads(outcome.result)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict) or said.get("nonce") != nonce:
+        return "failed", "the code wrote to the result channel", 0, 0
+    results, uncollected = _results(said["events"])
+    if results.pop(made.canary, ("missing", ""))[0] != "failed":
+        return "failed", "the tests did not run as they should: one that must fail did not", 0, 0
+    if said["code"] != _TESTS_FAILED:
+        return (
+            "failed",
+            f"the tests did not run as they should: pytest ended with {said['code']} where a test failed",
+            0,
+            0,
+        )
+    failed = [(test, *results.get(test, ("missing", ""))) for test in made.required]
+    failed = [(test, how, why) for test, how, why in failed if how not in ("passed", "xfailed")]
+    # A skipped test says nothing new where it passed before, but is no proof of a fix.
+    fixes = set(made.required[: made.fail_to_pass])
+    failed = [(test, how, why) for test, how, why in failed if test in fixes or how != "skipped"]
+    broken = sum(test not in fixes for test, _, _ in failed)
+    passed = len(made.required) - len(failed)
+    if not failed:
+        return "resolved", "", passed, 0
+    test, how, why = failed[0]
+    file = test.partition("::")[0]
+    if how == "missing" and file in uncollected:
+        test, how, why = file, "uncollected", uncollected[file]
+    status: Status = "out_of_memory" if why.startswith("MemoryError") else "failed"
+    return status, one_line(f"{test} {_HOW[how]}{': ' + why if why else ''}"), passed, broken
+
+
+_HOW = {
+    "missing": "did not report",
+    "uncollected": "could not be collected",
+    "failed": "failed",
+    "skipped": "was skipped",
+    "error": "failed to set up or to tear down",
+    "notrun": "was not run",
+    "xpassed": "passed where it is expected to fail",
+}
+
+
+def _results(events: Iterable[Any]) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
+    """Return how each test ended and why, and what could not be collected; anything malformed is left aside."""
+    results: dict[str, tuple[str, str]] = {}
+    uncollected: dict[str, str] = {}
+    for event in events:
+        match event:
+            case ["test", str(test), str(when), str(outcome), str() | None as expected, str(message)]:
+                how = _how(when, outcome, expected)
+                # The worst phase counts, and a test that reports twice gets no better by it.
+                if how is not None and results.get(test, ("passed", ""))[0] == "passed":
+                    results[test] = (how, message)
+            case ["collect", str(file), str(message)]:
+                uncollected[file] = message
+            case _:
+                pass
+    return results, uncollected
+
+
+def _how(when: str, outcome: str, expected: str | None) -> str | None:
+    match when, outcome:
+        case "call", "passed":
+            return "passed" if expected is None else "xpassed"
+        case _, "skipped" if expected is not None:
+            return "notrun" if "[NOTRUN]" in expected else "xfailed"
+        case _, "skipped":
+            return "skipped"
+        case "call", _:
+            return "failed"
+        case _, "failed":
+            return "error"
+        case _:
+            return None
