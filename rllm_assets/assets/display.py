@@ -3,11 +3,12 @@
 import base64
 import contextlib
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+
+from rllm_assets.compute.loaded import loaded_errors
 
 # By module, so that an asset that trains nothing does not import torch for the names of errors.
 LIBRARY_ERRORS: Mapping[str, Sequence[str]] = {
@@ -19,6 +20,7 @@ LIBRARY_ERRORS: Mapping[str, Sequence[str]] = {
     "rllm_assets.data.splits": ("SplitError",),
     "rllm_assets.evaluation.compare": ("EvaluationError",),
     "rllm_assets.models.embedded": ("ModelError",),
+    "rllm_assets.rewards.quality": ("RuffError",),
     "rllm_assets.rewards.score": ("ScoreError",),
     "rllm_assets.rollouts.collect": ("PromptTooLongError",),
     "rllm_assets.sandbox.jobs": ("SandboxError", "SandboxUnavailableError"),
@@ -72,16 +74,6 @@ def refusing(partition: str) -> Iterator[None]:
     """
     try:
         yield
-    except _library_errors() as error:
+    except loaded_errors(LIBRARY_ERRORS) as error:
         message = " ".join(str(error).split())
         raise refuse(message if message.startswith(f"{partition}: ") else f"{partition}: {message}") from None
-
-
-def _library_errors() -> tuple[type[Exception], ...]:
-    # Only a module that is loaded can have raised.
-    return tuple(
-        getattr(sys.modules[module], name)
-        for module, names in LIBRARY_ERRORS.items()
-        if module in sys.modules
-        for name in names
-    )

@@ -171,9 +171,10 @@ def _show_ways_on(home: Path, deployed: Path, console: Console) -> None:
     for title, text in (
         ("Dagster", f"DAGSTER_HOME={home} {python / 'dagster'} dev -w workspace.yaml   # http://127.0.0.1:3000"),
         ("MLflow", f"{python / 'mlflow'} ui --backend-store-uri {default_uri()}   # http://127.0.0.1:5000"),
-        ("Lineage", f"{python / 'python'} -m rllm_assets.scripts.lineage {deployed}"),
+        ("Lineage", f"{python / 'python'} -m rllm_assets.scripts.lineage {deployed}" if deployed.exists() else ""),
     ):
-        console.print(f"[bold]{title:9}[/] {text}", highlight=False, soft_wrap=True)
+        if text:
+            console.print(f"[bold]{title:9}[/] {text}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

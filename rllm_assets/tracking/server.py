@@ -3,7 +3,6 @@
 import logging
 import socket
 import sqlite3
-import sys
 import threading
 import time
 import urllib.parse
@@ -13,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from rllm_assets.compute.loaded import loaded_errors
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 T = TypeVar("T")
 
+# MLflow hands on what the client of a database or an object store raises.
 _STORAGE_ERRORS = {
     "sqlalchemy.exc": ("SQLAlchemyError",),
     "botocore.exceptions": ("BotoCoreError", "ClientError"),
@@ -173,18 +175,8 @@ def _translated(action: Callable[[], T]) -> T:
         if error.error_code in _REFUSALS:
             raise TrackingRefusedError(text) from None
         raise TrackingUnavailableError(text) from None
-    except (OSError, *_storage_errors()) as error:
+    except (OSError, *loaded_errors(_STORAGE_ERRORS)) as error:
         raise TrackingUnavailableError(f"{type(error).__name__}: {error}"[:500]) from None
-
-
-def _storage_errors() -> tuple[type[Exception], ...]:
-    # MLflow hands on what the client of a database or an object store raises; only loaded ones can have raised.
-    return tuple(
-        getattr(sys.modules[module], name)
-        for module, names in _STORAGE_ERRORS.items()
-        if module in sys.modules
-        for name in names
-    )
 
 
 def _probe_server(uri: str, seconds: float) -> None:
