@@ -47,6 +47,7 @@ TRAJECTORY_SCHEMA = pa.schema(
         pa.field("finished", pa.bool_()),
         pa.field("status", pa.string()),
         pa.field("tests_passed", pa.int32()),
+        pa.field("tests_broken", pa.int32()),
         pa.field("tests_total", pa.int32()),
         pa.field("reason", pa.string()),
         pa.field("sandbox_grade", pa.string()),

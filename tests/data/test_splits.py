@@ -30,7 +30,14 @@ ISSUES = [issue(n, f"f{n // 3}") for n in range(90)]
 
 @given(st.integers(0, 1000), st.floats(0.2, 0.8))
 def test_groups_never_straddle_and_nothing_is_lost(seed, fraction):
-    found = split_issues(ISSUES, SplitsConfig(val_fraction=fraction, seed=seed))
+    config = SplitsConfig(val_fraction=fraction, seed=seed)
+    held_out = {i.group for i in ISSUES if is_held_out(i.group, config)}
+    if not 2 <= len(held_out) < 30:
+        with pytest.raises(SplitError, match=f"{len(held_out)} of 30 groups would be held out"):
+            split_issues(ISSUES, config)
+        return
+    found = split_issues(ISSUES, config)
+    assert held_out == {i.group for i in found.val}
     assert not {i.group for i in found.train} & {i.group for i in found.val}
     assert sorted(i.instance_id for i in (*found.train, *found.val)) == sorted(i.instance_id for i in ISSUES)
     assert leaks(found.train, found.val) == []
