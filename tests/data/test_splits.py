@@ -8,7 +8,7 @@ from rllm_assets.config import SplitsConfig
 from rllm_assets.data.benchmarks import BUNDLED, find_benchmark
 from rllm_assets.data.issues import Case, FunctionTask, Issue, Source
 from rllm_assets.data.sources import load_issues
-from rllm_assets.data.splits import SplitError, leaks, split_issues
+from rllm_assets.data.splits import SplitError, is_held_out, leaks, split_issues
 
 
 def issue(number, function, statement=None, patch=None):
