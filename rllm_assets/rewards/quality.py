@@ -60,5 +60,5 @@ def _ruff() -> str:
     beside = Path(sys.executable).with_name("ruff")
     found = str(beside) if beside.exists() else shutil.which("ruff")
     if found is None:
-        raise RuffError("rewards.terms.code_quality needs ruff: pip install ruff")
+        raise RuffError("rewards.terms.code_quality needs ruff: pip install 'rllm_assets[quality]'")
     return found
