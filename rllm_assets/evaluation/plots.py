@@ -19,7 +19,8 @@ def _figure(columns: int, title: str) -> tuple["Figure", list["Axes"]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.6 * columns, 3.4), layout="constrained")
+    # No wider than the dialog in which the UI shows it.
+    figure = Figure(figsize=(min(4.6 * columns, 11.0), 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     axes = [figure.add_subplot(1, columns, index + 1) for index in range(columns)]

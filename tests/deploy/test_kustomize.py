@@ -96,4 +96,4 @@ def test_no_secret_is_kept_here(repository: Path, objects: Objects) -> None:
     for file in (repository / "deploy").rglob("*.yaml"):
         for line in file.read_text().lower().splitlines():
             assert "password:" not in line, f"{file}: {line}"
-            assert "token:" not in line, f"{file}: {line}"
+            assert "token:" not in line.replace("automountserviceaccounttoken:", ""), f"{file}: {line}"
