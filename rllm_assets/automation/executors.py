@@ -47,6 +47,7 @@ _FORWARDED = (
     "RLLM_STEP_CPUS",
     "RLLM_STEP_GPUS",
     "RLLM_STEP_MEMORY",
+    "RLLM_SANDBOX",
     "RLLM_STORAGE",
 )
 

@@ -76,7 +76,7 @@ class Verifier:
         """
         verdict = Verdict(status="no_verdict", tests_total=tests_of(subject), sandbox_grade=self.grade)
         if verdict.tests_total == 0:
-            return verdict.model_copy(update={"reason": _NOTHING_TO_JUDGE_BY.format(_name(subject))})
+            return verdict.model_copy(update={"reason": _nothing_to_judge_by(subject)})
         if candidate is None:
             return verdict.model_copy(update={"status": "invalid_patch", "reason": "no code in the answer"})
         task = subject.task if isinstance(subject, Issue) else subject
@@ -152,9 +152,6 @@ class Verifier:
         return self._together[key]
 
 
-_NOTHING_TO_JUDGE_BY = "the task {} has neither cases nor a suite nor tests that must pass"
-
-
 def tests_of(subject: Subject) -> int:
     """Return how many cases or tests decide on a candidate; a published suite counts as one."""
     task = subject.task if isinstance(subject, Issue) else subject
@@ -164,8 +161,10 @@ def tests_of(subject: Subject) -> int:
     return len(subject.FAIL_TO_PASS) + len(subject.PASS_TO_PASS)
 
 
-def _name(subject: Subject) -> str:
-    return subject.instance_id if isinstance(subject, Issue) else subject.entry_point
+def _nothing_to_judge_by(subject: Subject) -> str:
+    if isinstance(subject, FunctionTask):
+        return f"the task {subject.entry_point} has neither cases nor a suite"
+    return f"{subject.instance_id} has no cases, suite or tests to judge by"
 
 
 def available_cores() -> int:

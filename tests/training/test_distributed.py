@@ -97,7 +97,12 @@ def test_two_workers_train_to_the_result_of_one(tiny_model: Path, tmp_path: Path
     assert again == {row["step"]: untimed(row) for row in shared.metrics if row["step"] in again}
     assert max(again) == 4
     assert threads == {threading.current_thread()}
-    assert sorted(path.name for path in (tmp_path / "shared").iterdir()) == ["best", "checkpoints", "metrics.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "shared").iterdir()) == [
+        "best",
+        "checkpoints",
+        "metrics.jsonl",
+        "rollouts.jsonl",
+    ]
 
 
 @on_the_sessions_ray

@@ -160,7 +160,7 @@ def test_modules_that_misbehave(verifier: Verifier, code, status, reason):
         ),
         (
             {"FAIL_TO_PASS": [], "PASS_TO_PASS": []},
-            "the task calc-1 has neither cases nor a suite nor tests that must pass",
+            "calc-1 has no cases, suite or tests to judge by",
         ),
     ],
 )
