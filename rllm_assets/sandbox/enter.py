@@ -5,9 +5,10 @@ writing. But a dropped uid cannot reach an interpreter below a closed home, so e
 first bound to a place that anybody can reach, in a private mount namespace that ends with this process. Standard library
 only, and of that little: it starts with every zygote.
 """
-# ruff: noqa: PTH102, PTH112
+# ruff: noqa: PTH102
 
 import os
+import stat
 import sys
 
 from rllm_assets.sandbox import kernel
@@ -32,9 +33,9 @@ def _enter(options: dict) -> None:
     sources = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in options["binds"]]
     kernel.mount("tmpfs", _STAGE, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1m")
     stages = {}
-    for number, (path, source) in enumerate(zip(options["binds"], sources, strict=True)):
+    for number, source in enumerate(sources):
         stage = f"{_STAGE}/{number}"
-        if os.path.isdir(path):
+        if stat.S_ISDIR(os.fstat(source).st_mode):
             os.mkdir(stage, 0o755)
         else:
             os.close(os.open(stage, os.O_CREAT | os.O_WRONLY, 0o644))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -292,3 +293,22 @@ def test_a_failing_set_up_is_told(strong: None, monkeypatch: pytest.MonkeyPatch)
         pytest.raises(SandboxError, match="could not be set up: KeyError"),
     ):
         pool.run(pool_module.Job("no.such.program", b"", 1.0))
+
+
+def test_distributions_are_read_wherever_they_are_installed(
+    strong: None, open_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below /tmp too, where jobs have their own directory."""
+    for name, text in {
+        "shapes/__init__.py": "SIDES = 4\n",
+        "corners.py": "CORNERS = 4\n",
+        "shapes-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: shapes\nVersion: 1.0\n",
+        "shapes-1.0.dist-info/RECORD": "shapes/__init__.py,,\ncorners.py,,\nshapes-1.0.dist-info/METADATA,,\n",
+    }.items():
+        (open_directory / name).parent.mkdir(exist_ok=True)
+        (open_directory / name).write_text(text)
+    monkeypatch.syspath_prepend(str(open_directory))
+    program = replace(PYTHON, preload=("shapes",), distributions=("shapes",))
+    with Pool("strong", (program,), 1, Limits()) as pool:
+        outcome = pool.run(python_job("import corners, shapes; tell((shapes.SIDES, corners.CORNERS, shapes.__file__))"))
+    assert outcome.result == b"(4, 4, '/packages/shapes/__init__.py')"
