@@ -35,12 +35,13 @@ class Program:
     The source of `modules` is shipped in their order; they import nothing but the standard library, each other and the
     installed `distributions`, which can be read inside with what they require. The last one has a function
     ``main(payload, result)``, which gets the descriptors to read the payload from and to write results to. `preload` names
-    modules that are imported before any job comes.
+    modules that are imported before any job comes; where it `prepares`, the last module's ``prepare()`` is called after that.
     """
 
     modules: tuple[str, ...]
     preload: tuple[str, ...] = ()
     distributions: tuple[str, ...] = ()
+    prepares: bool = False
 
 
 @dataclass(frozen=True)

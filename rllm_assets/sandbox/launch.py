@@ -226,6 +226,7 @@ def _options(grade: Grade, programs: tuple[Program, ...], limits: Limits) -> dic
     return {
         "sites": sites if brought else [],
         "preload": [name for program in programs for name in program.preload],
+        "prepare": [program.modules[-1] for program in programs if program.prepares],
         "isolation": {"strong": "namespaces", "gvisor": "helper"}.get(grade, "none"),
         "landlock": grade == "weak",
         "seccomp": seccomp.program().hex() if grade != "none" else "",

@@ -36,6 +36,8 @@ def main(options: dict) -> None:
     sys.path += options["sites"]
     for name in options["preload"]:
         importlib.import_module(name)
+    for name in options["prepare"]:
+        sys.modules[name].prepare()
     # The hash seed had to come by environment; nothing else may be there.
     os.environ.clear()
     control = _socket.socket(fileno=_CONTROL)

@@ -2,6 +2,8 @@
 
 Two processes: pytest and the candidate's code share one; the other keeps the word that makes a result valid, which the first
 has never held, hears the reports through a pipe, and sees how the first one ended. Standard library and pytest only.
+
+pytest's own start takes longer than most tests. What of it is the same for every job happens before the fork.
 """
 # ruff: noqa: PTH103, PTH109, PTH112, PTH118, PTH120, PTH123
 
@@ -10,12 +12,36 @@ import os
 import select
 import sys
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _pytest.config import Config
 
 _LONGEST_LINE, _MOST_LINES = 1 << 16, 100_000
 _LONGEST_MESSAGE = 500
 # How often to look whether pytest is gone while something that it left behind keeps the pipe open.
 _LOOK_SECONDS = 0.05
+# Other traceback styles look for each module's source in all that are loaded, and nobody reads it.
+_OPTIONS = ("-q", "--tb=native", "-p", "no:cacheprovider", "-o", "addopts=", "--continue-on-collection-errors")
+
+
+_prepared: list["Config"] = []
+
+
+def prepare() -> None:
+    """Make pytest ready for a run, with its own plugins registered."""
+    from _pytest.config import get_config
+    from _pytest.fixtures import FixtureFunctionDefinition
+
+    config = get_config(_OPTIONS)
+    for plugin in config.pluginmanager.get_plugins():
+        if isinstance(plugin, ModuleType):
+            # Every run looks at each name in every plugin for fixtures: it is told those that are.
+            fixtures = [name for name, value in vars(plugin).items() if isinstance(value, FixtureFunctionDefinition)]
+            plugin.__dir__ = fixtures.copy
+    _prepared.append(config)
 
 
 def main(payload: int, result: int) -> None:
@@ -82,11 +108,25 @@ def _run(job: dict, tell: int) -> int:
     os.environ.update(HOME=root, TZ="UTC", LANG="C.UTF-8", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     sys.path[:0] = [path for path in (root, os.path.join(root, "src")) if os.path.isdir(path)]
     sys.dont_write_bytecode = True
-    import pytest
+    return _pytest([*_OPTIONS, f"--rootdir={root}", *job["test_files"]], _Reporter(tell))
 
-    options = ["-q", "--tb=short", "-p", "no:cacheprovider", "-o", "addopts=", f"--rootdir={root}"]
-    options.append("--continue-on-collection-errors")
-    return int(pytest.main([*options, *job["test_files"]], plugins=[_Reporter(tell)]))
+
+def _pytest(options: list[str], reporter: "_Reporter") -> int:
+    """Do what `prepare` leaves of `pytest.main`; return its exit code."""
+    from _pytest.config import ConftestImportFailure, ExitCode, UsageError
+
+    config = _prepared.pop()
+    plugins = config.pluginmanager
+    config.invocation_params = config.InvocationParams(args=options, plugins=[reporter], dir=Path.cwd())
+    plugins.register(reporter)
+    try:
+        plugins.hook.pytest_cmdline_parse(pluginmanager=plugins, args=options)
+        return int(plugins.hook.pytest_cmdline_main(config=config))
+    except (ConftestImportFailure, UsageError) as error:
+        reporter.not_started(str(error).replace(f"{config.invocation_params.dir}/", ""))
+        return int(ExitCode.USAGE_ERROR)
+    finally:
+        config._ensure_unconfigure()
 
 
 class _Reporter:
@@ -104,6 +144,10 @@ class _Reporter:
         """Tell what could not be collected."""
         if report.outcome == "failed":
             self._say(["collect", report.nodeid, _message(report)])
+
+    def not_started(self, reason: str) -> None:
+        """Tell why no test ran at all."""
+        self._say(["collect", "", reason[:_LONGEST_MESSAGE]])
 
     def _say(self, event: list) -> None:
         data = json.dumps(event).encode() + b"\n"

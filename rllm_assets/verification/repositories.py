@@ -19,8 +19,9 @@ from rllm_assets.verification.tells import tells
 
 PYTEST = Program(
     modules=("rllm_assets.verification.pytest_program",),
-    preload=("pytest", "_pytest.assertion.rewrite", "unittest.mock"),
+    preload=("pdb", "unittest.mock"),
     distributions=("pytest",),
+    prepares=True,
 )
 # A tree, its temporary files and the processes that tests like to start.
 LIMITS = Limits(memory_mb=1024, processes=64, open_files=256, disk_mb=256, disk_files=20_000)
@@ -150,6 +151,8 @@ def _judge(made: Trial, outcome: Outcome, nonce: str) -> tuple[Status, str, int,
     if not isinstance(said, dict) or said.get("nonce") != nonce:
         return "failed", "the code wrote to the result channel", 0, 0
     results, uncollected = _results(said["events"])
+    if "" in uncollected:
+        return "failed", one_line(f"the tests did not start: {uncollected['']}"), 0, 0
     if results.pop(made.canary, ("missing", ""))[0] != "failed":
         return "failed", "the tests did not run as they should: one that must fail did not", 0, 0
     if said["code"] != _TESTS_FAILED:

@@ -83,6 +83,19 @@ def test_how_candidates_end(verifier: Verifier, candidate, expected):
     assert ended(verifier.verify(issue(), candidate)) == expected
 
 
+def test_a_conftest_that_cannot_be_imported_says_why(verifier: Verifier):
+    asked = issue()
+    assert isinstance(asked.task, RepositoryTask)
+    assert asked.task.files
+    files = asked.task.files | {"tests/conftest.py": "import calc.money\n"}
+    asked = asked.model_copy(update={"task": asked.task.model_copy(update={"files": files})})
+    assert verifier.verify(asked, asked.patch).resolved
+    assert ended(verifier.verify(asked, module("def add(a, b) return a")))[::3] == (
+        "failed",
+        "the tests did not start: SyntaxError: expected ':' (money.py, line 1) (from tests/conftest.py)",
+    )
+
+
 def test_changes_to_tests_are_left_out_and_said(verifier: Verifier):
     tests = diff("tests/test_money.py", "def test_add(): pass\ndef test_half(): pass\n")
     assert ended(verifier.verify(issue(), module(MONEY + "\n") + tests)) == (
