@@ -23,25 +23,38 @@ _LONGEST_LINE, _MOST_LINES = 1 << 16, 100_000
 _LONGEST_MESSAGE = 500
 # How often to look whether pytest is gone while something that it left behind keeps the pipe open.
 _LOOK_SECONDS = 0.05
+# The first one writes files; without their options, the others do nothing but be asked.
+_UNUSED_PLUGINS = ("cacheprovider", "pastebin", "setuponly", "setupplan", "stepwise")
 # Other traceback styles look for each module's source in all that are loaded, and nobody reads it.
-_OPTIONS = ("-q", "--tb=native", "-p", "no:cacheprovider", "-o", "addopts=", "--continue-on-collection-errors")
-
-
+_OPTIONS = (
+    "-q",
+    "--tb=native",
+    "--override-ini=addopts=",
+    "--continue-on-collection-errors",
+    *(f"-pno:{plugin}" for plugin in _UNUSED_PLUGINS),
+)
 _prepared: list["Config"] = []
 
 
 def prepare() -> None:
     """Make pytest ready for a run, with its own plugins registered."""
     from _pytest.config import get_config
-    from _pytest.fixtures import FixtureFunctionDefinition
+    from _pytest.fixtures import FixtureFunctionDefinition, FixtureManager
 
     config = get_config(_OPTIONS)
+    _prepared.append(config)
+    # Every run looks at each name in every plugin for fixtures. Of pytest's own, only modules have any, and these are told.
     for plugin in config.pluginmanager.get_plugins():
         if isinstance(plugin, ModuleType):
-            # Every run looks at each name in every plugin for fixtures: it is told those that are.
             fixtures = [name for name, value in vars(plugin).items() if isinstance(value, FixtureFunctionDefinition)]
             plugin.__dir__ = fixtures.copy
-    _prepared.append(config)
+    look = FixtureManager.pytest_plugin_registered
+
+    def look_elsewhere(self: FixtureManager, plugin: object, plugin_name: str) -> None:
+        if not type(plugin).__module__.startswith("_pytest."):
+            look(self, plugin, plugin_name)
+
+    FixtureManager.pytest_plugin_registered = look_elsewhere
 
 
 def main(payload: int, result: int) -> None:

@@ -19,7 +19,7 @@ from rllm_assets.verification.tells import tells
 
 PYTEST = Program(
     modules=("rllm_assets.verification.pytest_program",),
-    preload=("pdb", "unittest.mock"),
+    preload=("faulthandler", "pdb", "readline", "unittest.mock"),
     distributions=("pytest",),
     prepares=True,
 )
