@@ -29,7 +29,7 @@ LIBRARY_ERRORS: Mapping[str, Sequence[str]] = {
     "rllm_assets.training.checkpoints": ("CheckpointError",),
     "rllm_assets.training.collective": ("WorkerGoneError",),
     "rllm_assets.training.search_space": ("TuningError",),
-    "rllm_assets.training.trainer": ("TrainingError",),
+    "rllm_assets.training.records": ("TrainingError",),
     "rllm_assets.training.update": ("BadLossError",),
     "rllm_assets.verification.validation": ("ValidationError",),
 }

@@ -41,11 +41,13 @@ _DEEPCODER: dict[str, Any] = {
         "lora_rank": 32,
         "lora_alpha": 64.0,
         "max_prompt_tokens": 2048,
-        "max_response_tokens": 16_384,
+        "max_response_tokens": 32_768,
     },
     "training": {
         "algorithm": "grpo_plus",
-        "max_steps": 180,
+        # When the second stage ended was never published.
+        "max_steps": 360,
+        "lengthening": {180: 16_384},
         "batch_size": 128,
         "group_size": 8,
         "minibatches": 2,
@@ -65,5 +67,5 @@ def get_smollm2_config() -> RLLMConfig:
 
 
 def get_deepcoder_config() -> RLLMConfig:
-    """Return DeepCoder's recipe (DeepSeek-R1-Distill-Qwen-14B, GRPO+, first stage at 16K tokens) with a LoRA of rank 32."""
+    """Return DeepCoder's recipe (DeepSeek-R1-Distill-Qwen-14B, GRPO+, 16K tokens, then 32K) with a LoRA of rank 32."""
     return RLLMConfig.model_validate(_DEEPCODER)

@@ -128,7 +128,6 @@ _IDLE_RULES: Sequence[IdleRule] = (
     (
         (
             "training.gae_lambda",
-            "training.discount",
             "training.value_clip",
             "training.critic_learning_rate",
             "training.critic_warmup_steps",
@@ -137,14 +136,24 @@ _IDLE_RULES: Sequence[IdleRule] = (
         "without a critic (training.algorithm is not ppo)",
     ),
     (
-        ("training.clip_low", "training.clip_high", "training.value_clip"),
+        ("training.clip_low", "training.clip_high", "training.dual_clip", "training.value_clip"),
         lambda c: c.training.minibatches == 1 and c.training.epochs_per_batch == 1,
         "when each batch is used for one update (training.minibatches and training.epochs_per_batch are 1)",
     ),
     (
-        ("training.overlong_filtering",),
+        ("training.discount",),
+        lambda c: (c.training.advantage or c.training.algorithm) not in ("ppo", "gae", "reinforce_pp"),
+        "where the answer, not each token, has an advantage (training.algorithm is neither ppo nor reinforce_pp)",
+    ),
+    (
+        ("training.overlong_filtering", "training.uniform_groups", "training.sampling_rounds"),
         lambda c: (c.training.advantage or c.training.algorithm) in ("ppo", "gae"),
         "with a critic (training.algorithm is ppo)",
+    ),
+    (
+        ("training.uniform_groups",),
+        lambda c: c.training.sampling_rounds > 1,
+        "while training.sampling_rounds is above 1, which drops them",
     ),
     (
         ("training.schedule",),
@@ -206,7 +215,7 @@ def _checked_mapping(values: Any, origin: str) -> Mapping[str, Any]:
 
 
 # Keys whose value is a mapping of its own, replaced as a whole.
-_MAPPINGS = ("rewards.terms", "tuning.space")
+_MAPPINGS = ("rewards.terms", "tuning.space", "training.lengthening")
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

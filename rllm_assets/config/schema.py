@@ -1,5 +1,6 @@
 """The configuration tree: every key with its default, its range and what it means."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,10 +43,10 @@ class ModelConfig(_Part):
 class TrainingConfig(_Part):
     """How the policy learns."""
 
-    algorithm: Literal["grpo", "grpo_positive", "grpo_plus", "dr_grpo", "rloo", "ppo"] = Field(
+    algorithm: Literal["grpo", "grpo_positive", "grpo_plus", "dr_grpo", "rloo", "reinforce_pp", "ppo"] = Field(
         default="grpo", description="Preset of advantage, clipping, aggregation and filtering."
     )
-    advantage: Literal["group", "group_positive", "group_mean", "rloo", "gae"] | None = Field(
+    advantage: Literal["group", "group_positive", "group_mean", "rloo", "reinforce_pp", "gae"] | None = Field(
         default=None, description="Advantage estimator, where it shall differ from the algorithm's."
     )
     aggregation: Literal["token_mean", "sequence_mean", "fixed_length"] | None = Field(
@@ -57,9 +58,32 @@ class TrainingConfig(_Part):
     clip_high: float | None = Field(
         default=None, gt=0, description="The ratio is clipped at 1 + clip_high; the algorithm's when unset."
     )
+    dual_clip: float | None = Field(
+        default=None,
+        gt=1,
+        description="Where the advantage is negative, the ratio counts at most this much; unset: any.",
+    )
     overlong_filtering: bool | None = Field(
         default=None,
         description="Advantage 0 for answers cut at the length limit without reward; the algorithm's when unset.",
+    )
+    compact_filtering: tuple[Literal["truncated", "timeout", "out_of_memory", "invalid_patch"], ...] = Field(
+        default=(),
+        description="Answers that ended so are left out of the loss; their group's statistics keep them.",
+    )
+    uniform_groups: Literal["count", "drop"] = Field(
+        default="count",
+        description="Groups whose answers all earned the same teach nothing: whether their tokens count in the mean.",
+    )
+    sampling_rounds: PositiveInt = Field(
+        default=1,
+        description="Rounds of sampling at most, until batch_size issues have answers of different rewards; "
+        "1 trains on what comes.",
+    )
+    lengthening: dict[PositiveInt, PositiveInt] = Field(
+        default={},
+        description="Context lengthening: up to these steps, responses have at most so many tokens; "
+        "after the last, model.max_response_tokens.",
     )
     seed: int = Field(default=0, ge=0, description="Of sampling, initialisation and the order of issues.")
     max_steps: PositiveInt | None = Field(default=None, description="Optimizer steps at most.")
@@ -273,6 +297,16 @@ class RLLMConfig(_Part):
     def to_yaml(self) -> str:
         """Return the keys that were set, as `from_yaml` reads them."""
         return yaml.safe_dump(self.model_dump(mode="json", exclude_unset=True), sort_keys=False)
+
+    @model_validator(mode="after")
+    def _lengthens(self) -> "RLLMConfig":
+        stages = sorted(self.training.lengthening.items())
+        tokens = [*(limit for _, limit in stages), self.model.max_response_tokens]
+        if any(later <= earlier for earlier, later in pairwise(tokens)):
+            raise ValueError(
+                f"training.lengthening must grow towards model.max_response_tokens, not {', '.join(map(str, tokens))}"
+            )
+        return self
 
     model: ModelConfig = Field(default_factory=ModelConfig, description="Base model and LoRA.")
     training: TrainingConfig = Field(description="Reinforcement learning and warm start.")

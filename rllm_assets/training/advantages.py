@@ -57,6 +57,15 @@ def _uniform(rewards_G: Tensor) -> bool:
     return bool(rewards_G.max() == rewards_G.min())
 
 
+def returns(rewards_T: Tensor, discount: float) -> Tensor:
+    """Return the rewards to go of one answer, ``R_t = r_t + γ R_{t+1}``."""
+    returns_T = torch.empty_like(rewards_T)
+    following = 0.0
+    for t in reversed(range(len(rewards_T))):
+        returns_T[t] = following = rewards_T[t] + discount * following
+    return returns_T
+
+
 def gae(rewards_T: Tensor, values_T: Tensor, discount: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
     """Return advantages and returns of one answer (generalized advantage estimation, arXiv 1506.02438, eq. 16).
 

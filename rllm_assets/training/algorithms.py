@@ -11,10 +11,11 @@ class Algorithm:
     """One way of policy-gradient learning.
 
     Attributes:
-        advantage: a name of `advantages.GROUP_ADVANTAGES`, or ``gae`` with a critic.
+        advantage: a name of `advantages.GROUP_ADVANTAGES`, ``reinforce_pp`` over the batch, or ``gae`` with a critic.
         clip_low: the ratio is clipped at ``1 - clip_low``.
         clip_high: and at ``1 + clip_high``.
         aggregation: how token losses become one number, a name of `losses.token_weights`.
+        dual_clip: where the advantage is negative, the ratio counts at most this much.
         overlong_filtering: advantage 0 for unrewarded answers that fill the window; group statistics stay as they are.
     """
 
@@ -23,6 +24,7 @@ class Algorithm:
     clip_high: float
     aggregation: str
     overlong_filtering: bool = False
+    dual_clip: float | None = None
 
     @property
     def critic(self) -> bool:
@@ -41,6 +43,8 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "dr_grpo": Algorithm("group_mean", 0.2, 0.2, "fixed_length"),
     # arXiv 2402.14740
     "rloo": Algorithm("rloo", 0.2, 0.2, "token_mean"),
+    # arXiv 2501.03262
+    "reinforce_pp": Algorithm("reinforce_pp", 0.2, 0.2, "token_mean"),
     # arXiv 1707.06347
     "ppo": Algorithm("gae", 0.2, 0.2, "token_mean"),
 }
@@ -50,7 +54,7 @@ def algorithm_of(config: TrainingConfig) -> Algorithm:
     """Return the configured algorithm with the choices that the configuration overrides."""
     overrides = {
         name: value
-        for name in ("advantage", "clip_low", "clip_high", "aggregation", "overlong_filtering")
+        for name in ("advantage", "clip_low", "clip_high", "dual_clip", "aggregation", "overlong_filtering")
         if (value := getattr(config, name)) is not None
     }
     return replace(ALGORITHMS[config.algorithm], **overrides)

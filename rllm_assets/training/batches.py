@@ -1,19 +1,25 @@
 """From rollouts to training samples: advantages, filtering, and groups that fit a forward pass."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from rllm_assets.data.files import atomic_file
 from rllm_assets.rollouts import Rollout
-from rllm_assets.training.advantages import GROUP_ADVANTAGES
+from rllm_assets.training.advantages import GROUP_ADVANTAGES, gae, returns, whiten
 from rllm_assets.training.algorithms import Algorithm
 
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """One answer as the update sees it; tensors are one number a token, on the CPU."""
+    """One answer as the update sees it; tensors are one number a token, on the CPU.
+
+    A `masked` one counts in its group's statistics, and nowhere else.
+    """
 
     group: int
     prompt_ids: list[int]
@@ -22,6 +28,7 @@ class TrainingSample:
     reward: float
     finished: bool
     advantages: Tensor
+    masked: bool = False
     returns: Tensor | None = None
     old_values: Tensor | None = None
     old_logprobs: Tensor | None = None
@@ -33,8 +40,13 @@ class TrainingSample:
         return len(self.response_ids)
 
 
-def to_samples(groups: Sequence[Sequence[Rollout]]) -> list[TrainingSample]:
-    """Return the rollouts that have a verdict as samples without advantages; the others are masked from training."""
+def to_samples(groups: Sequence[Sequence[Rollout]], compact_filtering: Sequence[str] = ()) -> list[TrainingSample]:
+    """Return the rollouts that have a verdict as samples without advantages; the others are left out of training.
+
+    Args:
+        groups: the answers to each issue.
+        compact_filtering: how answers ended that are masked: ``truncated``, or the status of a verdict (rLLM's name for it).
+    """
     return [
         TrainingSample(
             group=number,
@@ -44,6 +56,8 @@ def to_samples(groups: Sequence[Sequence[Rollout]]) -> list[TrainingSample]:
             reward=rollout.reward,
             finished=rollout.sample.finished,
             advantages=torch.zeros(len(rollout.sample.token_ids)),
+            masked=rollout.verdict.status in compact_filtering
+            or ("truncated" in compact_filtering and not rollout.sample.finished),
         )
         for number, group in enumerate(groups)
         for rollout in group
@@ -52,14 +66,14 @@ def to_samples(groups: Sequence[Sequence[Rollout]]) -> list[TrainingSample]:
 
 
 def with_group_advantages(
-    samples: Sequence[TrainingSample], algorithm: Algorithm, penalties: Sequence[float]
+    samples: Sequence[TrainingSample], algorithm: Algorithm, penalties: Sequence[Tensor]
 ) -> list[TrainingSample]:
     """Return the samples with one advantage for all tokens of an answer, computed within its group.
 
     Args:
         samples: any number of groups.
         algorithm: names the estimator and says whether overlong answers are filtered.
-        penalties: what is taken from each sample's reward before, such as a KL.
+        penalties: what is taken from the reward at each token of each sample, such as a KL.
     """
     estimate = GROUP_ADVANTAGES[algorithm.advantage]
     by_group: dict[int, list[int]] = {}
@@ -67,13 +81,62 @@ def with_group_advantages(
         by_group.setdefault(sample.group, []).append(index)
     advantages = torch.zeros(len(samples))
     for members in by_group.values():
-        advantages[members] = estimate(torch.tensor([samples[i].reward - penalties[i] for i in members]))
-    return [
-        replace(
-            sample, advantages=torch.full((sample.length,), 0.0 if _is_overlong(sample, algorithm) else float(value))
-        )
-        for sample, value in zip(samples, advantages, strict=True)
+        advantages[members] = estimate(torch.tensor([samples[i].reward - float(penalties[i].sum()) for i in members]))
+    per_token = [torch.full((sample.length,), float(value)) for sample, value in zip(samples, advantages, strict=True)]
+    return _filtered(samples, per_token, algorithm)
+
+
+def with_batch_advantages(
+    samples: Sequence[TrainingSample], algorithm: Algorithm, penalties: Sequence[Tensor], discount: float
+) -> list[TrainingSample]:
+    """Return the samples with their rewards to go, whitened over all tokens of the batch (REINFORCE++, arXiv 2501.03262)."""
+    to_go = [returns(_rewards(sample, penalty), discount) for sample, penalty in zip(samples, penalties, strict=True)]
+    return _filtered(samples, whiten(to_go) if to_go else [], algorithm)
+
+
+def with_critic_advantages(
+    samples: Sequence[TrainingSample], penalties: Sequence[Tensor], discount: float, gae_lambda: float
+) -> tuple[list[TrainingSample], float]:
+    """Return the samples, whose values are known, with whitened advantages and with returns; and the explained variance.
+
+    That is the share of the returns' variance that the critic foresaw: 1 for all of it, 0 for none.
+    """
+    values = [_known(sample.old_values) for sample in samples]
+    estimates = [
+        gae(_rewards(sample, penalty), value, discount, gae_lambda)
+        for sample, penalty, value in zip(samples, penalties, values, strict=True)
     ]
+    if not estimates:
+        return [], 0.0
+    advantages, targets = zip(*estimates, strict=True)
+    flat = torch.cat(targets)
+    variance = float(flat.var()) if len(flat) > 1 else 0.0
+    explained = 1 - float((flat - torch.cat(values)).var()) / variance if variance > 0 else 0.0
+    return [
+        replace(sample, advantages=advantage, returns=target)
+        for sample, advantage, target in zip(samples, whiten(advantages), targets, strict=True)
+    ], explained
+
+
+def _rewards(sample: TrainingSample, penalty: Tensor) -> Tensor:
+    """Return the reward at each token: an answer's stands at its last."""
+    rewards = -penalty
+    rewards[-1] += sample.reward
+    return rewards
+
+
+def _filtered(
+    samples: Sequence[TrainingSample], advantages: Sequence[Tensor], algorithm: Algorithm
+) -> list[TrainingSample]:
+    return [
+        replace(sample, advantages=torch.zeros_like(advantage) if _is_overlong(sample, algorithm) else advantage)
+        for sample, advantage in zip(samples, advantages, strict=True)
+    ]
+
+
+def _known(tensor: Tensor | None) -> Tensor:
+    assert tensor is not None, "measured before"
+    return tensor
 
 
 def _is_overlong(sample: TrainingSample, algorithm: Algorithm) -> bool:
@@ -105,6 +168,23 @@ def micro_batches(samples: Sequence[TrainingSample], max_tokens: int) -> Iterato
         batch.append(part)
     if batch:
         yield batch
+
+
+def save_batch(path: Path, samples: Sequence[TrainingSample]) -> None:
+    """Write samples as JSON, to look at."""
+    rows = [
+        {
+            "group": sample.group,
+            "prompt_ids": sample.prompt_ids,
+            "response_ids": sample.response_ids,
+            "sampler_logprobs": sample.sampler_logprobs.tolist(),
+            "reward": sample.reward,
+            "finished": sample.finished,
+        }
+        for sample in samples
+    ]
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(rows), encoding="utf-8")
 
 
 def _tokens(part: Sequence[TrainingSample]) -> int:

@@ -23,15 +23,28 @@ class PolicyLoss:
 
 
 def clipped_policy_loss(
-    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip_low: float, clip_high: float
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    clip_low: float,
+    clip_high: float,
+    dual_clip: float | None = None,
 ) -> PolicyLoss:
     """Return ``max(-A ρ, -A clip(ρ, 1 - low, 1 + high))`` with ``ρ = exp(logπ - logπ_old)`` (PPO, arXiv 1707.06347, eq. 7;
     asymmetric clipping as in DAPO, arXiv 2503.14476).
+
+    With a dual clip ``c`` it is at most ``-A c`` where A is negative (arXiv 1912.09729, eq. 5): otherwise an answer that has
+    become much more probable since it was sampled, and was bad, would outweigh all others.
     """
     ratio = (logprobs - old_logprobs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
     unclipped = -advantages * ratio
     clipped = -advantages * ratio.clamp(1 - clip_low, 1 + clip_high)
-    return PolicyLoss(torch.maximum(unclipped, clipped), clipped > unclipped)
+    per_token, is_clipped = torch.maximum(unclipped, clipped), clipped > unclipped
+    if dual_clip is not None:
+        limit = torch.where(advantages < 0, -advantages * dual_clip, torch.inf)
+        is_clipped = is_clipped | (per_token > limit)
+        per_token = torch.minimum(per_token, limit)
+    return PolicyLoss(per_token, is_clipped)
 
 
 def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: float) -> Tensor:

@@ -16,6 +16,10 @@ from rllm_assets.data.trajectories import Attempt
 Metrics = Mapping[str, float]
 
 
+class TrainingError(RuntimeError):
+    """Training cannot start or go on; the message says why and what to do."""
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """Issues to learn from, a fold of the same split to stop by, and what was tried on them before."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rllm_assets.rollouts import Rollout
+from rllm_assets.training.rounds import is_informative
 
 
 def rollout_metrics(groups: Sequence[Sequence[Rollout]]) -> dict[str, float]:
@@ -11,7 +12,7 @@ def rollout_metrics(groups: Sequence[Sequence[Rollout]]) -> dict[str, float]:
     rollouts = [rollout for group in groups for rollout in group]
     counted = [rollout for rollout in rollouts if rollout.reward is not None]
     rewards = [rollout.reward or 0.0 for rollout in counted]
-    informative = sum(len({r.reward for r in group if r.reward is not None}) > 1 for group in groups)
+    informative = sum(map(is_informative, groups))
     metrics = {
         "reward": sum(rewards) / max(1, len(rewards)),
         "pass_rate": sum(r.verdict.resolved for r in counted) / max(1, len(counted)),

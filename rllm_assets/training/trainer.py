@@ -8,29 +8,35 @@ from pathlib import Path
 
 from rllm_assets.config import RLLMConfig
 from rllm_assets.data.files import atomic_directory
-from rllm_assets.data.issues import Issue
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.sampler import Sampler
 from rllm_assets.rewards import Scorer
-from rllm_assets.rollouts import Judge, Rollout, collect, fitting
+from rllm_assets.rollouts import Judge
 from rllm_assets.rollouts.collect import Verifier
 from rllm_assets.training import checkpoints
 from rllm_assets.training.algorithms import algorithm_of
-from rllm_assets.training.batches import to_samples
+from rllm_assets.training.batches import TrainingSample, save_batch, to_samples
 from rllm_assets.training.checkpoints import RunState
 from rllm_assets.training.collective import Alone, Collective
 from rllm_assets.training.curriculum import Curriculum
-from rllm_assets.training.records import Metrics, StepLog, TrainingData, TrainingResult, read_steps, run_key
+from rllm_assets.training.records import (
+    Metrics,
+    StepLog,
+    TrainingData,
+    TrainingError,
+    TrainingResult,
+    read_steps,
+    run_key,
+)
 from rllm_assets.training.rollout_log import rollout_metrics, rollout_rows
-from rllm_assets.training.update import Optimizers, Updater
+from rllm_assets.training.rounds import Group, Source, sample_rounds
+from rllm_assets.training.schedules import learning_rate, response_limit
+from rllm_assets.training.update import BadLossError, Optimizers, UpdateMetrics, Updater
+from rllm_assets.training.usable import solved_before, usable
 from rllm_assets.training.warm_adapter import WARM_START, load_warm_start, save_warm_start, warm_start_key
 from rllm_assets.training.warm_start import Example, gold_examples, own_examples, warm_start
 
 OnMetrics = Callable[[Metrics], None]
-
-
-class TrainingError(RuntimeError):
-    """Training cannot start or go on; the message says why and what to do."""
 
 
 class Trainer:
@@ -59,23 +65,28 @@ class Trainer:
         self._algorithm = algorithm_of(config.training)
         self._policy = Policy(config.model, critic=self._algorithm.critic, seed=config.training.seed)
         self._optimizers = Optimizers.for_policy(self._policy, config.training)
-        self._data, self._warnings = self._usable(data)
+        self._data, self._warnings = usable(
+            data,
+            self._policy.tokenizer,
+            max_prompt_tokens=self._prompt_limit(),
+            allow_in_process=config.rewards.allow_in_process,
+        )
         self._judge = Judge(self._data.answer_format, verifier, Scorer(config.rewards, for_training=True))
         self._total_steps = self._count_steps()
         self._issues = {issue.instance_id: issue for issue in self._data.train}
         self._curriculum = Curriculum(
-            list(self._issues), config.training.curriculum, config.training.seed, _tries(self._data)
+            list(self._issues), config.training.curriculum, config.training.seed, solved_before(self._data)
         )
         self._updater = Updater(
             self._policy,
             self._algorithm,
             config.training,
-            config.model.max_response_tokens,
-            config.training.temperature,
             self._optimizers,
             self._collective,
         )
-        self._sampler = Sampler(self._policy)
+        self._source = Source(
+            Sampler(self._policy), self._policy.tokenizer, self._judge, self._collective, config.model.max_prompt_tokens
+        )
         key = run_key(config, self._data, self._policy.base.content_hash)
         resumed = checkpoints.resume(directory / "checkpoints", key, self._policy, self._optimizers)
         self._state = resumed or RunState(run_key=key, step=-1)
@@ -145,16 +156,17 @@ class Trainer:
         step, training = self._state.step + 1, self._config.training
         clock = _Clock()
         with clock("refresh"):
-            self._sampler.refresh()
-        chosen = [self._issues[i] for i in self._curriculum.next(training.batch_size)]
+            self._source.sampler.refresh()
+        limit = response_limit(self._config, step)
         with clock("rollouts"):
-            groups = self._rollouts(chosen, training.group_size, training.temperature, _seed(training.seed, step))
-        self._raise_alarm(groups)
-        for issue, group in zip(chosen, groups, strict=True):
-            rewards = [rollout.verdict.resolved for rollout in group if rollout.verdict.counts]
-            if rewards:
-                self._curriculum.record(issue.instance_id, sum(rewards) / len(rewards))
-        rate = self._learning_rate(step)
+            sampled = sample_rounds(
+                lambda wanted, offset: self._ask(wanted, _seed(training.seed, step) + offset, limit),
+                training.batch_size,
+                training.sampling_rounds,
+                drop_uniform=training.uniform_groups == "drop",
+            )
+        groups = sampled.groups
+        rate = learning_rate(training, step, self._total_steps)
         for optimizer, peak in (
             (self._optimizers.policy, training.learning_rate),
             (self._optimizers.critic, training.critic_learning_rate),
@@ -162,9 +174,10 @@ class Trainer:
             if optimizer is not None:
                 optimizer.param_groups[0]["lr"] = peak * rate
         with clock("update"):
-            updated = self._updater.update(to_samples(groups), step, critic_only=step <= self._critic_warmup())
+            updated = self._update(to_samples(sampled.kept, training.compact_filtering), step, limit)
         self._state.step = step
         metrics = {**rollout_metrics(groups), **updated.means(), "learning_rate": training.learning_rate * rate}
+        metrics["sampling_rounds"] = sampled.rounds
         self._state.informative_steps += metrics["informative_groups"] > 0
         if step % training.evaluate_every == 0 or step == self._total_steps:
             with clock("evaluation"):
@@ -178,36 +191,45 @@ class Trainer:
         if step % training.checkpoint_every == 0 or step % training.evaluate_every == 0 or self._is_over():
             self._checkpoint()
 
-    def _critic_warmup(self) -> int:
-        return self._config.training.critic_warmup_steps if self._algorithm.critic else 0
-
-    def _rollouts(self, issues: Sequence[Issue], samples: int, temperature: float, seed: int) -> list[list[Rollout]]:
-        """Collect rollouts, each worker those of its share of the issues; every worker gets all of them."""
-        rank, size = self._collective.rank, self._collective.size
-        mine = list(range(rank, len(issues), size))
-        groups = collect(
-            self._sampler,
-            self._policy.tokenizer,
-            self._judge,
-            [issues[index] for index in mine],
-            samples=samples,
-            temperature=temperature,
-            max_prompt_tokens=self._config.model.max_prompt_tokens,
-            max_response_tokens=self._config.model.max_response_tokens,
-            seeds=[seed + index for index in mine],
+    def _ask(self, wanted: int, seed: int, limit: int) -> list[Group]:
+        """Return the answers to the issues that come next."""
+        training = self._config.training
+        issues = [self._issues[i] for i in self._curriculum.next(wanted)]
+        groups = self._source.collect(
+            issues,
+            samples=training.group_size,
+            temperature=training.temperature,
+            max_response_tokens=limit,
+            seed=seed,
         )
-        shares = self._collective.gather(list(zip(mine, groups, strict=True)))
-        return [group for _, group in sorted((pair for share in shares for pair in share), key=lambda pair: pair[0])]
+        self._raise_alarm(groups)
+        for issue, group in zip(issues, groups, strict=True):
+            resolved = [rollout.verdict.resolved for rollout in group if rollout.verdict.counts]
+            if resolved:
+                self._curriculum.record(issue.instance_id, sum(resolved) / len(resolved))
+        return groups
+
+    def _update(self, samples: list[TrainingSample], step: int, limit: int) -> UpdateMetrics:
+        warming = self._algorithm.critic and step <= self._config.training.critic_warmup_steps
+        try:
+            return self._updater.update(samples, step, limit, critic_only=warming)
+        except BadLossError as error:
+            path = self._directory / "bad_batch.json"
+            self._write(lambda: save_batch(path, samples))
+            raise BadLossError(f"step {step}: {error}; its batch is in {path}") from None
 
     def _evaluate_on_fold(self) -> dict[str, float]:
         """Return the pass rate on the fold, and take note of the best; nothing where the fold is empty."""
         if not self._data.fold:
             return {}
-        training = self._config.training
-        self._sampler.refresh()
+        self._source.sampler.refresh()
         # The same seed every time: the same luck for every checkpoint.
-        groups = self._rollouts(
-            self._data.fold, training.evaluation_samples, self._config.evaluation.temperature, seed=_seed(0, 0)
+        groups = self._source.collect(
+            self._data.fold,
+            samples=self._config.training.evaluation_samples,
+            temperature=self._config.evaluation.temperature,
+            max_response_tokens=response_limit(self._config, self._state.step),
+            seed=_seed(0, 0),
         )
         counted = [rollout.verdict.resolved for group in groups for rollout in group if rollout.verdict.counts]
         score = sum(counted) / max(1, len(counted))
@@ -257,15 +279,7 @@ class Trainer:
         # Without a limit in steps, max_minutes ends the run.
         return min(limits) if limits else 10**9
 
-    def _learning_rate(self, step: int) -> float:
-        """Return the share of the peak learning rate at a step that counts from 1."""
-        training = self._config.training
-        if step <= training.warmup_steps:
-            return step / (training.warmup_steps + 1)
-        done = (step - 1 - training.warmup_steps) / max(1, self._total_steps - training.warmup_steps)
-        return {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[training.schedule]
-
-    def _raise_alarm(self, groups: Sequence[Sequence[Rollout]]) -> None:
+    def _raise_alarm(self, groups: Sequence[Group]) -> None:
         verdicts = [rollout.verdict for group in groups for rollout in group]
         missing = [verdict for verdict in verdicts if not verdict.counts]
         if len(missing) > self._config.rewards.no_verdict_alarm * len(verdicts):
@@ -273,33 +287,6 @@ class Trainer:
                 f"{len(missing)} of {len(verdicts)} answers got no verdict, more than rewards.no_verdict_alarm allows; "
                 f"the first: {missing[0].reason}"
             )
-
-    def _usable(self, data: TrainingData) -> tuple[TrainingData, list[str]]:
-        """Leave out what cannot be asked or must not be trained on."""
-        warnings: list[str] = []
-        kept: list[list[Issue]] = []
-        for issues in (data.train, data.fold):
-            usable, dropped = fitting(issues, self._policy.tokenizer, data.answer_format, self._prompt_limit())
-            if not self._config.rewards.allow_in_process:
-                forgeable = [issue for issue in usable if issue.is_judged_in_process]
-                usable = [issue for issue in usable if issue not in forgeable]
-                dropped += [
-                    f"{i.instance_id} is judged in process, by tests that a candidate could forge "
-                    "(rewards.allow_in_process trains on such)"
-                    for i in forgeable
-                ]
-            kept.append(usable)
-            warnings += dropped
-        if not kept[0]:
-            reason = f"; the first: {warnings[0]}" if warnings else ""
-            raise TrainingError(f"there is no training issue to learn from{reason}")
-        if warnings:
-            warnings = [f"{len(warnings)} issues were left out: {warnings[0]}"]
-        if not kept[1]:
-            warnings.append(
-                "the fold is empty: the last step's checkpoint is the result, and nothing stops training early"
-            )
-        return TrainingData(kept[0], kept[1], data.attempts, data.format_name), warnings
 
     def _prompt_limit(self) -> int:
         room = self._policy.context_length - self._config.model.max_response_tokens
@@ -349,11 +336,3 @@ class _Clock:
             yield
         finally:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - begin
-
-
-def _tries(data: TrainingData) -> dict[str, list[bool]]:
-    tries: dict[str, list[bool]] = {}
-    for attempt in data.attempts:
-        if attempt.kind == "rollout" and attempt.verdict.counts:
-            tries.setdefault(attempt.instance_id, []).append(attempt.verdict.resolved)
-    return tries

@@ -11,9 +11,14 @@ from torch import Tensor, nn
 from rllm_assets.config import TrainingConfig
 from rllm_assets.models.packing import Packed, pack
 from rllm_assets.models.policy import Policy
-from rllm_assets.training.advantages import gae, whiten
 from rllm_assets.training.algorithms import Algorithm
-from rllm_assets.training.batches import TrainingSample, micro_batches, with_group_advantages
+from rllm_assets.training.batches import (
+    TrainingSample,
+    micro_batches,
+    with_batch_advantages,
+    with_critic_advantages,
+    with_group_advantages,
+)
 from rllm_assets.training.collective import Collective
 from rllm_assets.training.losses import (
     StepShape,
@@ -106,8 +111,6 @@ class Updater:
         policy: Policy,
         algorithm: Algorithm,
         config: TrainingConfig,
-        max_response_tokens: int,
-        temperature: float,
         optimizers: Optimizers,
         collective: Collective,
     ) -> None:
@@ -115,19 +118,20 @@ class Updater:
         self._policy = policy
         self._algorithm = algorithm
         self._config = config
-        self._max_response_tokens = max_response_tokens
-        self._temperature = temperature
         self._optimizers = optimizers
         self._collective = collective
         self._bad_in_a_row = 0
         self._on_policy = config.minibatches == 1 and config.epochs_per_batch == 1
 
-    def update(self, samples: Sequence[TrainingSample], seed: int, *, critic_only: bool = False) -> UpdateMetrics:
+    def update(
+        self, samples: Sequence[TrainingSample], seed: int, max_response_tokens: int, *, critic_only: bool = False
+    ) -> UpdateMetrics:
         """Take one optimizer step a minibatch and pass.
 
         Args:
             samples: the whole batch, the same on every worker; each worker computes the gradient of its share.
             seed: of the order of minibatches.
+            max_response_tokens: the limit under which they were sampled.
             critic_only: leave the policy as it is.
 
         Raises:
@@ -138,7 +142,7 @@ class Updater:
         order = random.Random(seed)
         for _ in range(self._config.epochs_per_batch):
             for minibatch in self._minibatches(prepared, order):
-                self._step(minibatch, metrics, critic_only)
+                self._step(minibatch, max_response_tokens, metrics, critic_only)
         return _merged(self._collective.gather(metrics))
 
     def _prepare(self, samples: Sequence[TrainingSample], metrics: UpdateMetrics) -> list[TrainingSample]:
@@ -150,10 +154,16 @@ class Updater:
             with self._policy.reference():
                 prepared = self._measured(prepared, self._logprobs_of, "reference_logprobs")
         penalties = [self._kl_penalty(sample) for sample in prepared]
-        if not self._algorithm.critic:
-            return with_group_advantages(prepared, self._algorithm, [float(penalty.sum()) for penalty in penalties])
-        prepared = self._measured(prepared, self._policy.values, "old_values")
-        return _with_gae(prepared, penalties, self._config, metrics)
+        if self._algorithm.critic:
+            prepared = self._measured(prepared, self._policy.values, "old_values")
+            prepared, metrics.explained_variance = with_critic_advantages(
+                prepared, penalties, self._config.discount, self._config.gae_lambda
+            )
+        elif self._algorithm.advantage == "reinforce_pp":
+            prepared = with_batch_advantages(prepared, self._algorithm, penalties, self._config.discount)
+        else:
+            prepared = with_group_advantages(prepared, self._algorithm, penalties)
+        return [sample for sample in prepared if not sample.masked]
 
     def _kl_penalty(self, sample: TrainingSample) -> Tensor:
         """Return what k1 takes from the reward at each token."""
@@ -162,7 +172,7 @@ class Updater:
         return self._config.kl_coefficient * kl(sample.sampler_logprobs, _known(sample.reference_logprobs), "k1")
 
     def _logprobs_of(self, packed: Packed) -> Tensor:
-        return self._policy.logprobs(packed, self._temperature)[0]
+        return self._policy.logprobs(packed, self._config.temperature)[0]
 
     @torch.no_grad()
     def _measured(
@@ -192,10 +202,12 @@ class Updater:
             chosen = set(groups[start : start + size])
             yield [sample for sample in samples if sample.group in chosen]
 
-    def _step(self, samples: list[TrainingSample], metrics: UpdateMetrics, critic_only: bool) -> None:
+    def _step(
+        self, samples: list[TrainingSample], max_response_tokens: int, metrics: UpdateMetrics, critic_only: bool
+    ) -> None:
         if not samples:
             return
-        shape = StepShape(len(samples), sum(s.length for s in samples), self._max_response_tokens)
+        shape = StepShape(len(samples), sum(s.length for s in samples), max_response_tokens)
         mine = self._share(samples)
         if not critic_only:
             parameters = self._policy.policy_parameters()
@@ -219,7 +231,7 @@ class Updater:
         total = 0.0
         for batch in micro_batches(samples, self._config.micro_batch_tokens):
             packed = self._pack(batch)
-            logprobs, entropies = self._policy.logprobs(packed, self._temperature)
+            logprobs, entropies = self._policy.logprobs(packed, self._config.temperature)
             loss = self._policy_loss(packed, [s for part in batch for s in part], logprobs, entropies, shape, metrics)
             loss.backward()
             total += loss.item()
@@ -241,7 +253,10 @@ class Updater:
         detached = logprobs.detach()
         # Used once, the batch is on-policy: the ratio is 1 and only its gradient matters.
         old = detached if self._on_policy else torch.cat([_known(s.old_logprobs) for s in samples]).to(device)
-        clipped = clipped_policy_loss(logprobs, old, advantages, self._algorithm.clip_low, self._algorithm.clip_high)
+        algorithm = self._algorithm
+        clipped = clipped_policy_loss(
+            logprobs, old, advantages, algorithm.clip_low, algorithm.clip_high, algorithm.dual_clip
+        )
         importance = importance_weights(old, sampler, self._config.importance_cap)
         losses = clipped.per_token * importance
         if self._config.kl_coefficient > 0:
@@ -254,7 +269,7 @@ class Updater:
         metrics.clipped += clipped.clipped.sum().item()
         metrics.kl_sampler += kl(sampler, detached, "k3").sum().item()
         metrics.importance += importance.sum().item()
-        weights = token_weights(self._algorithm.aggregation, packed.lengths, shape, device)
+        weights = token_weights(algorithm.aggregation, packed.lengths, shape, device)
         return (losses * weights).sum()
 
     def _accumulate_critic(self, samples: list[TrainingSample], shape: StepShape, metrics: UpdateMetrics) -> float:
@@ -301,28 +316,6 @@ class Updater:
     def _pack(self, batch: Sequence[Sequence[TrainingSample]]) -> Packed:
         groups = [(part[0].prompt_ids, [sample.response_ids for sample in part]) for part in batch]
         return pack(groups, self._policy.device)
-
-
-def _with_gae(
-    samples: list[TrainingSample], penalties: list[Tensor], config: TrainingConfig, metrics: UpdateMetrics
-) -> list[TrainingSample]:
-    advantages: list[Tensor] = []
-    returns: list[Tensor] = []
-    for sample, penalty in zip(samples, penalties, strict=True):
-        values = _known(sample.old_values)
-        rewards = -penalty
-        rewards[-1] += sample.reward
-        advantage, value_target = gae(rewards, values, config.discount, config.gae_lambda)
-        advantages.append(advantage)
-        returns.append(value_target)
-    if samples:
-        targets, values = torch.cat(returns), torch.cat([_known(s.old_values) for s in samples])
-        variance = float(targets.var()) if len(targets) > 1 else 0.0
-        metrics.explained_variance = 1 - float((targets - values).var()) / variance if variance > 0 else 0.0
-    return [
-        replace(sample, advantages=a, returns=r)
-        for sample, a, r in zip(samples, whiten(advantages), returns, strict=True)
-    ]
 
 
 def _known(tensor: Tensor | None) -> Tensor:

@@ -7,7 +7,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rllm_assets.training.advantages import GROUP_ADVANTAGES, gae, group, group_mean, group_positive, rloo, whiten
+from rllm_assets.training.advantages import (
+    GROUP_ADVANTAGES,
+    gae,
+    group,
+    group_mean,
+    group_positive,
+    returns,
+    rloo,
+    whiten,
+)
 
 ONE_OF_EIGHT = torch.tensor([1.0, 0, 0, 0, 0, 0, 0, 0])
 rewards = st.lists(st.floats(-5, 5, width=32), min_size=2, max_size=16).map(torch.tensor)
@@ -52,6 +61,11 @@ def test_advantages_sum_to_zero_and_keep_the_order(name, values):
     assert float(advantages.sum()) == pytest.approx(0, abs=1e-3)
     order = values.argsort()
     assert (advantages[order].diff() >= -1e-6).all()
+
+
+def test_rewards_to_go_by_hand():
+    assert returns(torch.tensor([-0.5, 0.0, 2.0]), 0.5).tolist() == [0.0, 1.0, 2.0]
+    assert returns(torch.tensor([-0.5, 0.0, 2.0]), 1.0).tolist() == [1.5, 2.0, 2.0]
 
 
 def test_gae_by_hand():

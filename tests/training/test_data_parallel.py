@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from rllm_assets.training.records import TrainingData, read_steps
-from rllm_assets.training.trainer import Trainer, TrainingError
+from rllm_assets.training.records import TrainingData, TrainingError, read_steps
+from rllm_assets.training.trainer import Trainer
 from tests.training.small_runs import RaggedVerifier, Threads, assert_same, attempts, small_config, small_data, untimed
 
 ALGORITHMS: dict[str, dict[str, Any]] = {

@@ -19,9 +19,9 @@ from rllm_assets.rewards.terms import Judged
 from rllm_assets.rollouts.first_attempts import sample_base
 from rllm_assets.sandbox.jobs import SandboxUnavailableError
 from rllm_assets.training.distributed import train_distributed
-from rllm_assets.training.records import TrainingResult
+from rllm_assets.training.records import TrainingError, TrainingResult
 from rllm_assets.training.run import train
-from rllm_assets.training.trainer import Trainer, TrainingError
+from rllm_assets.training.trainer import Trainer
 from tests.compute.local_ray import ray_here  # noqa: F401
 from tests.training.small_runs import RaggedVerifier, assert_same, small_config, small_data, untimed
 

@@ -41,6 +41,22 @@ def test_policy_loss_by_hand(ratio, advantage, loss, clipped):
     assert found.clipped.item() is clipped
 
 
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss", "clipped"),
+    [
+        (5.0, -1.0, 3.0, True),  # a bad answer that became five times as probable counts three times
+        (2.0, -1.0, 2.0, False),
+        (5.0, 1.0, -1.28, True),  # good answers are clipped as ever
+        (0.5, -1.0, 0.8, True),
+        (5.0, 0.0, 0.0, False),
+    ],
+)
+def test_dual_clip_by_hand(ratio, advantage, loss, clipped):
+    found = clipped_policy_loss(one(math.log(ratio)), one(0.0), one(advantage), 0.2, 0.28, dual_clip=3.0)
+    assert found.per_token.item() == pytest.approx(loss)
+    assert found.clipped.item() is clipped
+
+
 def test_a_clipped_token_has_no_gradient():
     """DeepCoder's release computed the clipped loss and then reduced the unclipped one."""
     logprobs = torch.tensor([math.log(1.5), math.log(1.1)], requires_grad=True)

@@ -1,5 +1,6 @@
 """A training run: what it writes, that a killed one goes on as if nothing had happened, and what it refuses."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,11 @@ import pytest
 import torch
 
 from rllm_assets.data.verdicts import Verdict
+from rllm_assets.training import update
 from rllm_assets.training.checkpoints import CheckpointError
-from rllm_assets.training.records import TrainingData, read_steps
-from rllm_assets.training.trainer import Trainer, TrainingError
+from rllm_assets.training.records import TrainingData, TrainingError, read_steps
+from rllm_assets.training.trainer import Trainer
+from rllm_assets.training.update import BadLossError
 from tests.training.small_runs import RaggedVerifier, Threads, attempts, small_config, small_data, untimed
 
 PROGRAM = """
@@ -18,6 +21,7 @@ import sys
 from pathlib import Path
 import torch
 from rllm_assets.training.trainer import Trainer
+from rllm_assets.training.update import BadLossError
 from tests.training.small_runs import RaggedVerifier, small_config, small_data
 
 torch.set_num_threads(1)
@@ -136,3 +140,30 @@ def test_issues_whose_prompts_are_too_long_are_left_out_and_told(tiny_model, tmp
     assert result.warnings[0].startswith("1 issues were left out: issue-00 has ")
     with pytest.raises(TrainingError, match="no training issue to learn from; the first: issue-00 has"):
         Trainer(config, TrainingData(train[:1], []), tmp_path / "none", RaggedVerifier()).run()
+
+
+def test_a_step_asks_again_until_enough_groups_are_informative(tiny_model, tmp_path):
+    """Of seven issues, four earn the same whatever the answer says."""
+    config = small_config(
+        tiny_model,
+        training={"max_steps": 1, "batch_size": 3, "sampling_rounds": 10},
+        rewards={"terms": {"tests.training.test_trainer:only_odd_functions": 1.0}},
+    )
+    result = Trainer(config, small_data(), tmp_path, RaggedVerifier()).run()
+    (step,) = [row for row in result.metrics if row["step"] == 1]
+    assert step["informative_groups"] == 3
+    assert 1 < step["sampling_rounds"] <= 10
+    assert len({row["instance_id"] for row in read_steps(result.rollouts)}) > 3
+
+
+def only_odd_functions(judged):
+    return len(set(judged.response)) / 10 if int(judged.issue.instance_id[-1]) % 2 else 0.0
+
+
+def test_the_batch_of_a_loss_that_is_no_number_is_kept(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(update, "importance_weights", lambda old, *_: old * float("nan"))
+    config = small_config(tiny_model, training={"max_steps": 2, "stop_after_bad_losses": 1})
+    with pytest.raises(BadLossError, match=r"^step 1: .* 1 times in a row; its batch is in .*bad_batch\.json$"):
+        Trainer(config, small_data(), tmp_path, RaggedVerifier()).run()
+    rows = json.loads((tmp_path / "bad_batch.json").read_text())
+    assert rows[0].keys() == {"group", "prompt_ids", "response_ids", "sampler_logprobs", "reward", "finished"}

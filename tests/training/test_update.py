@@ -1,13 +1,17 @@
 """The update: the same gradient however a batch is cut, and the gradient of the formula."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from rllm_assets.config import ModelConfig, TrainingConfig
+from rllm_assets.data.verdicts import Verdict
 from rllm_assets.models.policy import Policy
 from rllm_assets.training.algorithms import algorithm_of
-from rllm_assets.training.batches import TrainingSample, micro_batches
+from rllm_assets.training.batches import TrainingSample, micro_batches, to_samples
 from rllm_assets.training.collective import Alone
 from rllm_assets.training.update import BadLossError, Optimizers, Updater
 
@@ -59,16 +63,18 @@ def gradient(policy, samples, training, critic=False):
     optimizers = Optimizers(
         Recorded(policy.policy_parameters(), lr=1.0), Recorded(policy.critic_parameters(), lr=1.0) if critic else None
     )
-    updater = Updater(policy, algorithm, training, 16, 0.8, optimizers, Alone())
-    metrics = updater.update(samples, seed=0)
+    updater = Updater(policy, algorithm, training, optimizers, Alone())
+    metrics = updater.update(samples, seed=0, max_response_tokens=16)
     return (optimizers.critic if critic else optimizers.policy).gradient, metrics
 
 
 def settings(**changes):
-    return TrainingConfig(**({"max_steps": 1, "max_grad_norm": 1e9, "importance_cap": 1e9} | changes))
+    return TrainingConfig(
+        **({"max_steps": 1, "temperature": 0.8, "max_grad_norm": 1e9, "importance_cap": 1e9} | changes)
+    )
 
 
-@pytest.mark.parametrize("algorithm", ["grpo", "grpo_positive", "grpo_plus", "dr_grpo", "rloo", "ppo"])
+@pytest.mark.parametrize("algorithm", ["grpo", "grpo_positive", "grpo_plus", "dr_grpo", "rloo", "reinforce_pp", "ppo"])
 def test_micro_batching_changes_no_gradient(tiny_model, algorithm):
     policy = make_policy(tiny_model, critic=algorithm == "ppo")
     gradients = [
@@ -132,6 +138,43 @@ def test_gradient_is_that_of_the_formula(tiny_model, tmp_path, algorithm, divide
     assert metrics.loss == pytest.approx(loss, abs=1e-5)
 
 
+def test_reinforce_pp_whitens_over_the_tokens_of_the_batch(tiny_model, tmp_path):
+    policy = make_policy(tiny_model)
+    found, _ = gradient(policy, make_samples(), settings(algorithm="reinforce_pp"))
+    flat = [reward for rewards in REWARDS for reward in rewards]
+    tokens = torch.tensor(flat).repeat_interleave(torch.tensor(LENGTHS))
+    advantages = ((torch.tensor(flat) - tokens.mean()) / (tokens.std() + 1e-8)).tolist()
+    expected, _ = reference_gradient(policy, tiny_model, tmp_path, advantages, [1 / sum(LENGTHS)] * 8)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_masked_answers_leave_the_loss_and_its_normalizer_but_not_their_group(tiny_model, tmp_path):
+    policy = make_policy(tiny_model)
+    samples = [replace(sample, masked=index in (0, 6)) for index, sample in enumerate(make_samples())]
+    found, _ = gradient(policy, samples, settings(algorithm="grpo_plus"))
+    kept = [0.0 if index in (0, 6) else 1 / (sum(LENGTHS) - LENGTHS[0] - LENGTHS[6]) for index in range(8)]
+    expected, _ = reference_gradient(policy, tiny_model, tmp_path, group_advantages(divide=True), kept)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("compact_filtering", "masked"),
+    [((), [False] * 3), (("truncated",), [True, False, True]), (("timeout",), [False, False, True])],
+)
+def test_compact_filtering_goes_by_how_an_answer_ended(compact_filtering, masked):
+    endings = [("failed", False), ("failed", True), ("timeout", False)]
+    rollouts = [
+        SimpleNamespace(
+            prompt_ids=[1],
+            sample=SimpleNamespace(token_ids=[2, 3], logprobs=[-1.0, -1.0], finished=finished),
+            verdict=Verdict(status=status),
+            reward=0.0,
+        )
+        for status, finished in endings
+    ]
+    assert [sample.masked for sample in to_samples([rollouts], compact_filtering)] == masked
+
+
 def test_answers_without_advantage_stay_in_the_normalizer(tiny_model):
     """The second group's rewards are equal: its tokens add nothing, but token_mean still counts them."""
     policy = make_policy(tiny_model)
@@ -148,10 +191,10 @@ def test_overlong_filtering_is_deepcoders(tiny_model):
     """Unfinished answers without reward get advantage 0; the statistics of their group stay as they were."""
     from rllm_assets.training.batches import with_group_advantages
 
-    samples = with_group_advantages(
-        make_samples(finished=False), algorithm_of(settings(algorithm="grpo_plus")), [0.0] * 8
-    )
-    plain = with_group_advantages(make_samples(finished=False), algorithm_of(settings(algorithm="grpo")), [0.0] * 8)
+    raw = make_samples(finished=False)
+    nothing = [torch.zeros(sample.length) for sample in raw]
+    samples = with_group_advantages(raw, algorithm_of(settings(algorithm="grpo_plus")), nothing)
+    plain = with_group_advantages(raw, algorithm_of(settings(algorithm="grpo")), nothing)
     for filtered, kept in zip(samples, plain, strict=True):
         expected = 0.0 if filtered.reward == 0 else float(kept.advantages[0])
         assert filtered.advantages.tolist() == [expected] * filtered.length
@@ -170,10 +213,8 @@ def test_kl_to_the_reference_is_added_to_the_loss(tiny_model):
 def test_several_updates_a_batch_clip_the_ratio(tiny_model):
     policy = make_policy(tiny_model)
     training = settings(epochs_per_batch=4, learning_rate=0.05, max_grad_norm=1.0)
-    updater = Updater(
-        policy, algorithm_of(training), training, 16, 0.8, Optimizers.for_policy(policy, training), Alone()
-    )
-    metrics = updater.update(make_samples(), seed=0)
+    updater = Updater(policy, algorithm_of(training), training, Optimizers.for_policy(policy, training), Alone())
+    metrics = updater.update(make_samples(), seed=0, max_response_tokens=16)
     assert len(metrics.grad_norms) == 4
     assert 0 < metrics.means()["clip_fraction"] < 1
 
@@ -181,11 +222,11 @@ def test_several_updates_a_batch_clip_the_ratio(tiny_model):
 def test_the_critic_learns_the_return_and_leaves_the_policy_alone(tiny_model):
     policy = Policy(ModelConfig(name=str(tiny_model), dtype="float32", lora_rank=4), critic=True)
     training = settings(algorithm="ppo", critic_learning_rate=0.02, critic_warmup_steps=1, value_clip=10.0)
-    updater = Updater(
-        policy, algorithm_of(training), training, 16, 0.8, Optimizers.for_policy(policy, training), Alone()
-    )
+    updater = Updater(policy, algorithm_of(training), training, Optimizers.for_policy(policy, training), Alone())
     before = [p.detach().clone() for p in policy.policy_parameters()]
-    losses = [updater.update(make_samples(), seed=0, critic_only=True).value_loss for _ in range(30)]
+    losses = [
+        updater.update(make_samples(), seed=0, max_response_tokens=16, critic_only=True).value_loss for _ in range(30)
+    ]
     assert losses[-1] < 0.2 * losses[0]
     for parameter, old in zip(policy.policy_parameters(), before, strict=True):
         torch.testing.assert_close(parameter, old, atol=0, rtol=0)
@@ -194,9 +235,7 @@ def test_the_critic_learns_the_return_and_leaves_the_policy_alone(tiny_model):
 def test_a_loss_that_is_no_number_is_skipped_and_the_third_stops_the_run(tiny_model):
     policy = make_policy(tiny_model)
     training = settings(stop_after_bad_losses=3)
-    updater = Updater(
-        policy, algorithm_of(training), training, 16, 0.8, Optimizers.for_policy(policy, training), Alone()
-    )
+    updater = Updater(policy, algorithm_of(training), training, Optimizers.for_policy(policy, training), Alone())
     broken = [
         TrainingSample(
             s.group, s.prompt_ids, s.response_ids, s.sampler_logprobs * float("nan"), s.reward, True, s.advantages
@@ -204,12 +243,12 @@ def test_a_loss_that_is_no_number_is_skipped_and_the_third_stops_the_run(tiny_mo
         for s in make_samples()
     ]
     before = [p.detach().clone() for p in policy.policy_parameters()]
-    assert updater.update(broken, seed=0).bad_losses == 1
-    assert updater.update(make_samples(), seed=0).bad_losses == 0
-    assert updater.update(broken, seed=0).bad_losses == 1
-    assert updater.update(broken, seed=0).bad_losses == 1
+    assert updater.update(broken, seed=0, max_response_tokens=16).bad_losses == 1
+    assert updater.update(make_samples(), seed=0, max_response_tokens=16).bad_losses == 0
+    assert updater.update(broken, seed=0, max_response_tokens=16).bad_losses == 1
+    assert updater.update(broken, seed=0, max_response_tokens=16).bad_losses == 1
     with pytest.raises(BadLossError, match="3 times in a row"):
-        updater.update(broken, seed=0)
+        updater.update(broken, seed=0, max_response_tokens=16)
     assert all(torch.isfinite(p).all() for p in policy.policy_parameters())
     assert any(not torch.equal(p, old) for p, old in zip(policy.policy_parameters(), before, strict=True))
 
