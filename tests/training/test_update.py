@@ -5,6 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from peft import PeftModel
+from peft.utils import set_peft_model_state_dict
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from rllm_assets.config import ModelConfig, TrainingConfig
@@ -61,7 +64,8 @@ def make_samples(finished=True):
 def gradient(policy, samples, training, critic=False):
     algorithm = algorithm_of(training)
     optimizers = Optimizers(
-        Recorded(policy.policy_parameters(), lr=1.0), Recorded(policy.critic_parameters(), lr=1.0) if critic else None
+        Recorded(policy.policy_parameters(), lr=1.0),
+        Recorded(policy.critic_parameters(), lr=1.0) if policy.critic_parameters() else None,
     )
     updater = Updater(policy, algorithm, training, optimizers, Alone())
     metrics = updater.update(samples, seed=0, max_response_tokens=16)
@@ -88,8 +92,6 @@ def test_micro_batching_changes_no_gradient(tiny_model, algorithm):
 
 def reference_gradient(policy, tiny_model, tmp_path, advantages, weights, temperature=0.8):
     """The same loss from PEFT and plain sequences: Σ w · (-A) · exp(lp - lp.detach()) · exp(lp.detach() - μ)."""
-    from peft import PeftModel
-
     policy.save_adapter(tmp_path)
     base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     reference = PeftModel.from_pretrained(base, tmp_path, is_trainable=True)
@@ -146,6 +148,53 @@ def test_reinforce_pp_whitens_over_the_tokens_of_the_batch(tiny_model, tmp_path)
     advantages = ((torch.tensor(flat) - tokens.mean()) / (tokens.std() + 1e-8)).tolist()
     expected, _ = reference_gradient(policy, tiny_model, tmp_path, advantages, [1 / sum(LENGTHS)] * 8)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_ppo_is_the_papers(tiny_model, tmp_path):
+    """Written out on plain sequences: GAE as a sum of errors (arXiv 1506.02438, eq. 16), half the squared error of values."""
+    policy = make_policy(tiny_model, critic=True)
+    training = settings(algorithm="ppo", discount=0.9, gae_lambda=0.8)
+    found_policy, metrics = gradient(policy, make_samples(), training)
+    found_critic, _ = gradient(policy, make_samples(), training, critic=True)
+
+    critic, head = plain_critic(policy, tiny_model, tmp_path)
+    advantages, loss = [], torch.zeros(())
+    for sample in make_samples():
+        ids = torch.tensor([[*sample.prompt_ids, *sample.response_ids]])
+        hidden = critic.base_model.model.model(ids).last_hidden_state[0, len(sample.prompt_ids) - 1 : -1]
+        values = (hidden @ head[0].T)[:, 0] + head[1]
+        known = [*values.tolist(), 0.0]
+        rewards = [0.0] * (sample.length - 1) + [sample.reward]
+        errors = [rewards[t] + 0.9 * known[t + 1] - known[t] for t in range(sample.length)]
+        sums = torch.tensor(
+            [sum((0.9 * 0.8) ** k * error for k, error in enumerate(errors[t:])) for t in range(sample.length)]
+        )
+        advantages.append(sums)
+        loss = loss + 0.5 * (values - (sums + values.detach())).square().sum() / sum(LENGTHS)
+    loss.backward()
+    flat = torch.cat(advantages)
+    whitened = [(part - flat.mean()) / (flat.std() + 1e-8) for part in advantages]
+    expected, _ = reference_gradient(policy, tiny_model, tmp_path / "policy", whitened, [1 / sum(LENGTHS)] * 8)
+    torch.testing.assert_close(found_policy, expected, atol=1e-5, rtol=1e-4)
+
+    by_name = {n.removeprefix("base_model.model."): p.grad for n, p in critic.named_parameters() if p.requires_grad}
+    of_layers = [by_name[f"{w.name}.lora_{m}.default.weight"].flatten() for w in policy.lora_weights() for m in "AB"]
+    torch.testing.assert_close(
+        found_critic, torch.cat([*of_layers, *(p.grad.flatten() for p in head)]), atol=1e-5, rtol=1e-4
+    )
+    assert metrics.value_loss == pytest.approx(loss.item(), abs=1e-5)
+
+
+def plain_critic(policy, tiny_model, tmp_path):
+    """PEFT's own model with the critic's adapter, and the head's weight and bias."""
+    policy.save_adapter(tmp_path)
+    policy.save_critic(tmp_path / "critic.safetensors")
+    state = load_file(tmp_path / "critic.safetensors")
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    critic = PeftModel.from_pretrained(base, tmp_path, is_trainable=True)
+    set_peft_model_state_dict(critic, {k: v for k, v in state.items() if not k.startswith("critic_head.")})
+    head = [state["critic_head.weight"].requires_grad_(), state["critic_head.bias"].requires_grad_()]
+    return critic, head
 
 
 def test_masked_answers_leave_the_loss_and_its_normalizer_but_not_their_group(tiny_model, tmp_path):
