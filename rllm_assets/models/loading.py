@@ -7,6 +7,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from rllm_assets.models.attention import IMPLEMENTATION, Group, PackedLayout
 from rllm_assets.models.embedded import ModelError
 from rllm_assets.models.found import BaseModel
+from rllm_assets.models.memory import check_fits
 
 
 def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
@@ -28,8 +29,9 @@ def load_model(base: BaseModel, dtype: torch.dtype, device: torch.device) -> Pre
     """Load the weights, frozen and in evaluation mode, with our packed attention.
 
     Raises:
-        ModelError: where it does not load, or is of a kind that packed attention would compute wrongly.
+        ModelError: where it does not fit, does not load, or is of a kind that packed attention would compute wrongly.
     """
+    check_fits(base, dtype.itemsize, device)
     try:
         config = AutoConfig.from_pretrained(base.directory)
         model = AutoModelForCausalLM.from_pretrained(
