@@ -27,6 +27,10 @@ class ModelConfig(_Part):
         default="auto",
         description="Of the frozen base in training; auto is bfloat16 where the hardware multiplies it natively.",
     )
+    quantization: Literal["none", "nf4"] = Field(
+        default="none",
+        description="Of the frozen base in training: nf4 takes a quarter of bfloat16's memory and more time (QLoRA).",
+    )
     sampler_dtype: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="Of the sampler's merged copy; auto as for dtype."
     )

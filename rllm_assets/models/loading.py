@@ -1,8 +1,18 @@
 """Loading a base model and its tokenizer."""
 
+from importlib.util import find_spec
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from rllm_assets.models.attention import IMPLEMENTATION, Group, PackedLayout
 from rllm_assets.models.embedded import ModelError
@@ -25,17 +35,30 @@ def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(base: BaseModel, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+def load_model(
+    base: BaseModel, dtype: torch.dtype, device: torch.device, quantization: str = "none"
+) -> PreTrainedModel:
     """Load the weights, frozen and in evaluation mode, with our packed attention.
+
+    Args:
+        base: the model.
+        dtype: of the weights; of the products, where the weights are quantized.
+        device: where to.
+        quantization: ``nf4`` for linear layers in 4 bits, with quantized scales (QLoRA, arXiv 2305.14314).
 
     Raises:
         ModelError: where it does not fit, does not load, or is of a kind that packed attention would compute wrongly.
     """
-    check_fits(base, dtype.itemsize, device)
+    check_fits(base, dtype.itemsize if quantization == "none" else _QUANTIZED_BYTES, device)
+    quantized = {} if quantization == "none" else _in_four_bits(dtype, device)
     try:
         config = AutoConfig.from_pretrained(base.directory)
         model = AutoModelForCausalLM.from_pretrained(
-            base.directory, config=config, dtype=dtype, attn_implementation="sdpa"
+            base.directory,
+            config=config,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            **quantized,
         )
     # Model code raises whatever it likes on broken files; every such failure means the same to the caller.
     except Exception as error:  # noqa: BLE001
@@ -43,9 +66,26 @@ def load_model(base: BaseModel, dtype: torch.dtype, device: torch.device) -> Pre
             f"{base.name} does not load from {base.directory}: {' '.join(str(error).split())[:400]}"
         ) from None
     model.requires_grad_(False).eval()
-    nn.Module.to(model, device)
+    if quantization == "none":
+        nn.Module.to(model, device)
     _check_packed_attention(model, base.name)
     return model
+
+
+# Half a byte a weight, an eighth of a bit for the scales, and the embeddings as they are.
+_QUANTIZED_BYTES = 0.7
+
+
+def _in_four_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    if find_spec("bitsandbytes") is None:
+        raise ModelError("model.quantization nf4 needs bitsandbytes; pip install 'rllm_assets[quantized]'")
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": settings, "device_map": {"": device}}
 
 
 def final_hidden(model: PreTrainedModel, token_ids: Tensor, layout: PackedLayout) -> Tensor:

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
+from peft.tuners.lora.layer import LoraLayer
+from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
 
 
@@ -61,18 +63,23 @@ def fuse_lora_layers(model: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class LoraWeights:
-    """One adapted layer: where it sits in the base model, and its matrices."""
+    """One adapted layer: where it sits in the base model, the layer itself, and its matrices."""
 
     name: str
-    weight: Tensor
+    base: nn.Module
     lora_a: Tensor
     lora_b: Tensor
     scale: float
+
+    @property
+    def weight(self) -> Tensor:
+        """The base's weight, output × input; of a quantized base what its numbers stand for."""
+        return dequantize_module_weight(self.base)
 
 
 def lora_weights(model: nn.Module, adapter: str) -> Iterator[LoraWeights]:
     """Yield every layer that `adapter` adapts; names are those of the model before PEFT wrapped it."""
     for name, layer in model.named_modules():
-        if isinstance(layer, LoraLinear) and adapter in layer.lora_A:
+        if isinstance(layer, LoraLayer) and adapter in layer.lora_A:
             a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-            yield LoraWeights(name, layer.get_base_layer().weight, a, b, layer.scaling[adapter])  # pyright: ignore[reportArgumentType]
+            yield LoraWeights(name, layer.get_base_layer(), a, b, layer.scaling[adapter])  # pyright: ignore[reportArgumentType]

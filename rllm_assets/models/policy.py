@@ -47,7 +47,8 @@ class Policy:
         self.config = config
         self.base: BaseModel = find_model(config.name)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(self.base)
-        model = load_model(self.base, resolve_dtype(config.dtype, self.device), self.device)
+        dtype = resolve_dtype(config.dtype, self.device)
+        model = load_model(self.base, dtype, self.device, config.quantization)
         width = model.config.get_text_config().hidden_size
         torch.manual_seed(seed)
         try:
