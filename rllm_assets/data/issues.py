@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rllm_assets.data.hashing import content_hash
+from rllm_assets.data.rows import RawRow, raw_rows
 
 CaseId = str
 
@@ -177,34 +178,18 @@ def read_rows(path: Path) -> Iterator[tuple[int, tuple[Issue, dict[str, Any]] | 
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; JSONL or Parquet with one issue a row is expected")
-    for line, row in _raw_rows(path):
-        if isinstance(row, str):
-            yield line, Rejected(file=path.name, line=line, reason=row)
+    for raw in raw_rows(path):
+        if raw.content is None:
+            yield raw.line, rejected(path, raw, "", raw.problem)
             continue
         try:
-            yield line, (issue_from_row(row), row)
+            yield raw.line, (issue_from_row(raw.content), raw.content)
         except ValidationError as error:
-            field, reason = first_error(error)
-            yield line, Rejected(file=path.name, line=line, field=field, reason=reason, row=str(row)[:2000])
+            yield raw.line, rejected(path, raw, *first_error(error))
         except json.JSONDecodeError as error:
-            reason = f"a JSON column does not parse: {error}"
-            yield line, Rejected(file=path.name, line=line, reason=reason, row=str(row)[:2000])
+            yield raw.line, rejected(path, raw, "", f"a JSON column does not parse: {error}")
 
 
-def _raw_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    with path.open("rb") as file:
-        if file.read(4) == b"PAR1":
-            import pyarrow.parquet as pq
-
-            yield from enumerate(pq.read_table(path).to_pylist(), start=1)
-            return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for number, text in enumerate(file, start=1):
-            if not text.strip():
-                continue
-            try:
-                row = json.loads(text)
-            except json.JSONDecodeError as error:
-                yield number, f"not JSON: {error.msg} at column {error.colno}"
-                continue
-            yield number, row if isinstance(row, dict) else f"a {type(row).__name__} where an object is expected"
+def rejected(path: Path, raw: RawRow, field: str, reason: str) -> Rejected:
+    """Return a row of a file as one that could not be read."""
+    return Rejected(file=path.name, line=raw.line, field=field, reason=reason, row=raw.text)

@@ -4,7 +4,6 @@ A row is a function with a bug put in by hand, its fix, and a suite of assertion
 """
 
 import ast
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rllm_assets.data.issues import FunctionTask, Issue, Rejected, Source, first_error, unified_diff
+from rllm_assets.data.issues import FunctionTask, Issue, Rejected, Source, first_error, rejected, unified_diff
+from rllm_assets.data.rows import RawRow, raw_rows, row_files
 from rllm_assets.data.sources.asserts import NotConvertibleError, cases_from_asserts
 
 _REPOSITORY = "bigcode/humanevalpack"
@@ -44,34 +44,22 @@ class _RowError(ValueError):
 
 
 def read(path: Path, benchmark_id: str) -> Iterator[Issue | Rejected]:
-    """Read a JSONL file, or every one of a directory; a row that is wrong is rejected with file, line and field."""
-    files = [path] if path.is_file() else sorted(path.glob("*.jsonl"))
-    for file in files:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield _read_line(file, number, line, benchmark_id)
+    """Read a file, or those of a directory; a row that is wrong is rejected with file, line and field."""
+    for file in row_files(path):
+        for raw in raw_rows(file):
+            yield _read(file, raw, benchmark_id)
 
 
-def _read_line(file: Path, number: int, line: bytes, benchmark_id: str) -> Issue | Rejected:
-    def rejected(field: str, reason: str) -> Rejected:
-        return Rejected(
-            file=file.name, line=number, field=field, reason=reason, row=line.strip()[:2000].decode(errors="replace")
-        )
-
+def _read(file: Path, raw: RawRow, benchmark_id: str) -> Issue | Rejected:
+    if raw.content is None:
+        return rejected(file, raw, "", raw.problem)
     try:
-        content = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return rejected("", f"not JSON: {error}")
-    if not isinstance(content, dict):
-        return rejected("", f"a {type(content).__name__} where an object is expected")
-    try:
-        row = _Row.model_validate(content)
-        return _issue(row, Source(benchmark=benchmark_id, kind="humaneval_fix", file=file.name, line=number))
+        row = _Row.model_validate(raw.content)
+        return _issue(row, Source(benchmark=benchmark_id, kind="humaneval_fix", file=file.name, line=raw.line))
     except ValidationError as error:
-        return rejected(*first_error(error))
+        return rejected(file, raw, *first_error(error))
     except _RowError as error:
-        return rejected(*error.args)
+        return rejected(file, raw, *error.args)
 
 
 def _issue(row: _Row, source: Source) -> Issue:
