@@ -52,6 +52,7 @@ class RepositoryTask(_Record):
 
     kind: Literal["repository"] = "repository"
     files: dict[str, str] | None = Field(default=None, description="The tree as path to text, when it is not a commit.")
+    bug_patch: str = Field(default="", description="What makes the bug, applied to the tree before anything else.")
     timeout_seconds: float = Field(default=60.0, gt=0, description="Wall time for all required tests together.")
 
 

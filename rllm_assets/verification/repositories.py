@@ -72,14 +72,20 @@ def repository_of(issue: Issue) -> Repository:
     task = issue.task
     if not isinstance(task, RepositoryTask) or task.files is None:
         raise TaskError(f"{issue.instance_id} has no files to apply changes to")
-    try:
-        tests = apply_diff(task.files, issue.test_patch) if issue.test_patch.strip() else {}
-    except ChangeError as error:
-        raise TaskError(f"{issue.instance_id}: its test_patch does not apply: {error}") from None
+    tree = applied(task.files, _own_changes(issue, "bug_patch", task.bug_patch, task.files))
+    tests = _own_changes(issue, "test_patch", issue.test_patch, tree)
+    whole = applied(tree, tests)
     for file in _test_files((*issue.FAIL_TO_PASS, *issue.PASS_TO_PASS)):
-        if applied(task.files, tests).get(file) is None:
+        if whole.get(file) is None:
             raise TaskError(f"{issue.instance_id}: {file}, which holds required tests, is not in the tree")
-    return Repository(task.files, tests)
+    return Repository(tree, tests)
+
+
+def _own_changes(issue: Issue, name: str, diff: str, tree: Tree) -> Changes:
+    try:
+        return apply_diff(tree, diff) if diff.strip() else {}
+    except ChangeError as error:
+        raise TaskError(f"{issue.instance_id}: its {name} does not apply: {error}") from None
 
 
 def trial(issue: Issue, repository: Repository, candidate: str) -> Trial:

@@ -5,7 +5,7 @@ import pytest
 from rllm_assets.data.issues import RepositoryTask
 from rllm_assets.verification import Verifier
 from rllm_assets.verification.changes import UNCHANGED
-from tests.verification.repository import FIXED, MONEY, NEW_TESTS, diff, issue, module
+from tests.verification.repository import FIXED, MONEY, NEW_TESTS, TREE, diff, issue, module
 
 
 def ended(verdict):
@@ -94,6 +94,17 @@ def test_a_conftest_that_cannot_be_imported_says_why(verifier: Verifier):
         "failed",
         "the tests did not start: SyntaxError: expected ':' (money.py, line 1) (from tests/conftest.py)",
     )
+
+
+def test_a_patch_that_makes_the_bug_comes_before_the_candidate(verifier: Verifier):
+    """SWE-smith's tree is the repository as it should be, with its tests."""
+    tests = {"tests/test_money.py": NEW_TESTS}
+    task = RepositoryTask(
+        files=TREE | {"calc/money.py": FIXED} | tests, bug_patch=diff("calc/money.py", MONEY, before=FIXED)
+    )
+    asked = issue().model_copy(update={"task": task, "test_patch": ""})
+    assert verifier.verify(asked, asked.patch).resolved
+    assert ended(verifier.verify(asked, UNCHANGED))[:3] == ("failed", 1, 0)
 
 
 def test_changes_to_tests_are_left_out_and_said(verifier: Verifier):

@@ -6,7 +6,7 @@ from typing import Any
 
 from rllm_assets.data.benchmarks import FILE_NAME, Benchmark, BenchmarkError
 from rllm_assets.data.issues import Issue, Rejected, read_issues
-from rllm_assets.data.sources import functions, humaneval_fix
+from rllm_assets.data.sources import functions, humaneval_fix, swebench
 
 Source = Callable[[Benchmark], Iterator[Issue | Rejected]]
 
@@ -23,6 +23,7 @@ def _issue_file(benchmark: Benchmark) -> Iterator[Issue | Rejected]:
 SOURCES: Mapping[str, Source] = {
     "functions": lambda benchmark: functions.read(benchmark.source_path, benchmark.id),
     "humaneval_fix": lambda benchmark: humaneval_fix.read(benchmark.source_path, benchmark.id),
+    "swebench": lambda benchmark: swebench.read(benchmark.source_path, benchmark.id),
     "issues": _issue_file,
 }
 
