@@ -4,7 +4,7 @@ import collections
 
 import dagster as dg
 
-from rllm_assets.assets.display import refuse, refusing, schema_of
+from rllm_assets.assets.display import picture, refuse, refusing, schema_of
 from rllm_assets.assets.sizes import OWNERS
 from rllm_assets.automation.partitions import benchmarks
 from rllm_assets.data.sources import load_issues
@@ -16,6 +16,7 @@ from rllm_assets.data.tables import (
     table_hash,
     write_table,
 )
+from rllm_assets.evaluation import plots
 from rllm_assets.resources.artefacts import Artefacts, result
 from rllm_assets.resources.sandbox import Sandbox
 from rllm_assets.resources.settings import Settings
@@ -29,7 +30,7 @@ from rllm_assets.verification.validation import validate_issues
     group_name="issues",
     kinds={"parquet", "python"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     metadata={"dagster/column_schema": schema_of(schema_columns(ISSUE_SCHEMA))},
 )
 def historical_issues(
@@ -37,8 +38,8 @@ def historical_issues(
 ) -> dg.MaterializeResult:
     """Closed issues: one row an issue, with its fix and what verifies a fix.
 
-    A row that cannot be read, a fix that does not resolve and a bug that nothing detects are quarantined with the reason;
-    the others go on.
+    The tests of repositories are run before and after the fix, several times: those that can be relied on decide. A row that
+    cannot be read, a fix that does not resolve and a bug that nothing detects are quarantined with the reason; the others go on.
     """
     benchmark = settings.benchmark(context.partition_key)
     with refusing(benchmark.id):
@@ -64,6 +65,7 @@ def historical_issues(
             issues=issue_set({issue.instance_id: issue.content_hash for issue in issues}, "issues.parquet"),
         )
     labels = collections.Counter(label for issue in issues for label in issue.labels)
+    reasons = dict(collections.Counter(row.category for row in rejected).most_common())
     return result(
         "historical_issues",
         artefacts.path("historical_issues", benchmark.id),
@@ -71,6 +73,10 @@ def historical_issues(
             "dagster/row_count": len(issues),
             "groups": len({issue.group for issue in issues}),
             "quarantined": len(rejected),
+            "quarantined_by_reason": reasons,
+            "funnel": picture(
+                plots.funnel(len(issues) + len(rejected), reasons, len(issues), benchmark.id), "from rows to issues"
+            ),
             "quarantine": dg.MetadataValue.md("\n".join(f"- {row}" for row in rejected[:50]) or "none"),
             "labels": dict(labels.most_common()),
             "sandbox_grade": grade,

@@ -51,8 +51,13 @@ class Benchmark(_Description):
         return (self.directory / self.path).resolve()
 
     def content_hash(self) -> str:
-        """Hash of the description and of every file of the source: the data version of `benchmark_source`."""
+        """Hash of the description and of the source, every file or a clone's commit: the data version of `benchmark_source`."""
+        from rllm_assets.data.sources import SOURCES
+
         description = content_hash(self.model_dump(mode="json", exclude={"directory"}))
+        version = SOURCES[self.source].version
+        if version is not None:
+            return combined_hash([description, version(self)])
         root = self.source_path
         files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
         return combined_hash([description, *(f"{p.name} {file_hash(p)}" for p in files if p.name != FILE_NAME)])
@@ -96,6 +101,7 @@ def read_benchmark(path: Path) -> Benchmark:
     _check_names(benchmark, path)
     if not benchmark.source_path.exists():
         raise BenchmarkError(f"{path}: path: {benchmark.source_path} does not exist")
+    _check_version(benchmark, path)
     try:
         benchmark.resolve()
     except ConfigError as error:
@@ -123,6 +129,18 @@ def _check_names(benchmark: Benchmark, path: Path) -> None:
     ):
         if value not in known:
             raise BenchmarkError(f"{path}: {field}: unknown {value!r}; known are {', '.join(known)}")
+
+
+def _check_version(benchmark: Benchmark, path: Path) -> None:
+    from rllm_assets.data.clones import CloneError
+    from rllm_assets.data.sources import SOURCES
+
+    version = SOURCES[benchmark.source].version
+    try:
+        if version is not None:
+            version(benchmark)
+    except CloneError as error:
+        raise BenchmarkError(f"{path}: path: {error}") from None
 
 
 def benchmarks_directory() -> Path:

@@ -61,8 +61,11 @@ class Source(_Record):
 
     benchmark: str = Field(description="Benchmark id.")
     kind: str = Field(description="Kind of source that read it.")
-    file: str = Field(description="File, relative to the benchmark, or repository.")
+    file: str = Field(description="File, relative to the benchmark, or commit.")
     line: int | None = Field(default=None, description="Line in that file, where it has lines.")
+    repository: str = Field(
+        default="", description="Local clone that holds the base commit, where the task has no files."
+    )
 
 
 class Issue(_Record):
@@ -110,11 +113,15 @@ class Issue(_Record):
 
 
 class Rejected(_Record):
-    """A row that could not be read, kept with its reason; the rows beside it go on."""
+    """A row that is no issue to learn from, kept with its reason; the rows beside it go on.
+
+    `category` is one word for the kind of reason: ``unreadable``, or what verification found.
+    """
 
     file: str
     line: int | None = None
     field: str = ""
+    category: str = "unreadable"
     reason: str
     row: str = Field(default="", description="The first 2,000 characters of the row.")
 

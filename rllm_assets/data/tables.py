@@ -62,6 +62,7 @@ REJECTED_SCHEMA = pa.schema(
         pa.field("file", pa.string()),
         pa.field("line", pa.int64()),
         pa.field("field", pa.string()),
+        pa.field("category", pa.string()),
         pa.field("reason", pa.string()),
         pa.field("row", pa.string()),
     ]

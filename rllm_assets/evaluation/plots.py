@@ -36,6 +36,24 @@ def _png(figure: "Figure") -> bytes:
     return buffer.getvalue()
 
 
+def funnel(read: int, left_out: Mapping[str, int], kept: int, title: str) -> bytes:
+    """Draw how many rows were read, how many are left after each reason to leave some out, and how many are kept."""
+    figure, (axis,) = _figure(1, title)
+    figure.set_size_inches(6.4, 3.4)
+    stages = [("rows read", read)]
+    for reason, count in sorted(left_out.items(), key=lambda item: (-item[1], item[0])):
+        stages.append((f"less {reason.replace('_', ' ')}: {count}", stages[-1][1] - count))
+    stages.append(("kept", kept))
+    names, counts = [name for name, _ in stages], [count for _, count in stages]
+    colors = ["#9aa5b1", *["#e0b252"] * len(left_out), "#2a9d5c"]
+    bars = axis.barh(names, counts, color=colors)
+    axis.bar_label(bars, padding=3)
+    axis.invert_yaxis()
+    axis.margins(x=0.12)
+    axis.set_xlabel("issues")
+    return _png(figure)
+
+
 def training_curves(metrics: Sequence[Mapping[str, float]], title: str) -> bytes:
     """Draw reward, pass rate on the fold, and answer length over the steps of a run."""
     figure, (reward, fold, length) = _figure(3, title)

@@ -3,10 +3,9 @@
 import re
 from pathlib import PurePosixPath
 
+from rllm_assets.data.paths import is_test
 from rllm_assets.verification.changes import ChangeError, Changes
 
-_TEST_FOLDERS = {"test", "tests", "testing"}
-_TEST_FILE = re.compile(r"^(test_.*|.*_test|tests?|conftest)\.py$")
 # What tells pytest, tox or a build how to run.
 _CONFIGURATION = {
     "pytest.ini",
@@ -29,12 +28,7 @@ _TAKEOVER = re.compile(r"^((site|user)customize\.py|.*\.pth|_?pytest(\.py)?|plug
 def is_protected(path: str) -> bool:
     """Tell whether a path is a test's, or configures tests, builds or CI: changes to such are left out."""
     *folders, name = PurePosixPath(path).parts
-    return (
-        any(folder in _TEST_FOLDERS or folder in _CI_FOLDERS for folder in folders)
-        or _TEST_FILE.match(name) is not None
-        or name in _CONFIGURATION
-        or name in _CI_FILES
-    )
+    return is_test(path) or bool(_CI_FOLDERS.intersection(folders)) or name in _CONFIGURATION or name in _CI_FILES
 
 
 def allowed(changes: Changes) -> tuple[Changes, list[str]]:

@@ -70,6 +70,9 @@ def main(payload: int, result: int) -> None:
             os.close(payload)
             os.close(result)
             code = _run(job, tell)
+        # Of the tree or of pytest itself; where it is the candidate's doing, it has only harmed itself.
+        except Exception as error:  # noqa: BLE001
+            _Reporter(tell).not_started(f"{type(error).__name__}: {error}")
         finally:
             sys.stdout.flush()
             os._exit(code)
@@ -116,7 +119,8 @@ def _run(job: dict, tell: int) -> int:
     for path, text in job["tree"].items():
         if os.path.dirname(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w", encoding="utf-8", newline="") as file:
+        # Bytes that are no UTF-8 came as surrogates.
+        with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
     os.environ.update(HOME=root, TZ="UTC", LANG="C.UTF-8", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     sys.path[:0] = [path for path in (root, os.path.join(root, "src")) if os.path.isdir(path)]

@@ -2,11 +2,14 @@
 
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from rllm_assets.data import clones
 from rllm_assets.data.issues import Issue, RepositoryTask
+from rllm_assets.data.paths import is_test_module
 from rllm_assets.data.verdicts import Status, Verdict
 from rllm_assets.sandbox.jobs import Grade, Job, Limits, Outcome, Program
 from rllm_assets.verification.changes import UNCHANGED, ChangeError, Changes, Tree, applied
@@ -42,10 +45,18 @@ class Repository:
 
 
 @dataclass(frozen=True)
+class Examination:
+    """An issue whose tests are to be found out: every test of the files that its own changes to tests leave is run."""
+
+    issue: Issue
+
+
+@dataclass(frozen=True)
 class Trial:
     """A candidate's tree under the tests of an issue, with a test among them that must fail."""
 
     tree: dict[str, str]
+    files: tuple[str, ...]
     required: tuple[str, ...]
     fail_to_pass: int
     canary: str
@@ -70,9 +81,9 @@ def repository_of(issue: Issue) -> Repository:
         TaskError: where its tree is not here, its changes to tests do not fit, or a required test's file is in neither.
     """
     task = issue.task
-    if not isinstance(task, RepositoryTask) or task.files is None:
-        raise TaskError(f"{issue.instance_id} has no files to apply changes to")
-    tree = applied(task.files, _own_changes(issue, "bug_patch", task.bug_patch, task.files))
+    assert isinstance(task, RepositoryTask)
+    files = _files(issue, task)
+    tree = applied(files, _own_changes(issue, "bug_patch", task.bug_patch, files))
     tests = _own_changes(issue, "test_patch", issue.test_patch, tree)
     whole = applied(tree, tests)
     for file in _test_files((*issue.FAIL_TO_PASS, *issue.PASS_TO_PASS)):
@@ -81,11 +92,35 @@ def repository_of(issue: Issue) -> Repository:
     return Repository(tree, tests)
 
 
+def _files(issue: Issue, task: RepositoryTask) -> Mapping[str, str]:
+    if task.files is not None:
+        return task.files
+    if not issue.source.repository:
+        raise TaskError(f"{issue.instance_id} has no files to apply changes to: no clone of {issue.repo} is known")
+    try:
+        return clones.tree(Path(issue.source.repository), issue.base_commit)
+    except clones.CloneError as error:
+        raise TaskError(f"{issue.instance_id}: {error}") from None
+
+
 def _own_changes(issue: Issue, name: str, diff: str, tree: Tree) -> Changes:
     try:
         return apply_diff(tree, diff) if diff.strip() else {}
     except ChangeError as error:
         raise TaskError(f"{issue.instance_id}: its {name} does not apply: {error}") from None
+
+
+def test_files(issue: Issue, repository: Repository) -> list[str]:
+    """Return the files of the required tests; where those are not known yet, the test modules of the issue's own changes.
+
+    Raises:
+        TaskError: where there are none.
+    """
+    required = (*issue.FAIL_TO_PASS, *issue.PASS_TO_PASS)
+    files = _test_files(required) or [path for path, text in repository.tests.items() if text and is_test_module(path)]
+    if not files:
+        raise TaskError(f"{issue.instance_id} has no tests to judge by")
+    return files
 
 
 def trial(issue: Issue, repository: Repository, candidate: str) -> Trial:
@@ -104,11 +139,12 @@ def trial(issue: Issue, repository: Repository, candidate: str) -> Trial:
     # The issue's own changes to tests come last, whatever the candidate did to those files.
     merged = applied(applied(tree, changes), repository.tests)
     required = (*issue.FAIL_TO_PASS, *issue.PASS_TO_PASS)
+    files = test_files(issue, repository)
     name = f"test_{secrets.token_hex(6)}"
-    folder = required[0].partition("::")[0].rpartition("/")[0]
+    folder = files[0].rpartition("/")[0]
     file = f"{folder}/{name}.py" if folder else f"{name}.py"
     merged[file] = f"def {name}():\n    assert {secrets.randbelow(1000)} == {1000 + secrets.randbelow(1000)}\n"
-    return Trial(merged, required, len(issue.FAIL_TO_PASS), f"{file}::{name}", tuple(left_out))
+    return Trial(merged, tuple(files), required, len(issue.FAIL_TO_PASS), f"{file}::{name}", tuple(left_out))
 
 
 def _test_files(tests: Iterable[str]) -> list[str]:
@@ -119,7 +155,7 @@ def pytest_job(issue: Issue, made: Trial) -> tuple[Job, str]:
     """Return the job that runs the required tests of a trial, and the word that stands in an honest result."""
     nonce = secrets.token_hex(32)
     # The canary stands anywhere among them.
-    ordered = sorted(_test_files((*made.required, made.canary)), key=lambda _: secrets.randbelow(1 << 30))
+    ordered = sorted((*made.files, *_test_files([made.canary])), key=lambda _: secrets.randbelow(1 << 30))
     job = json.dumps({"tree": made.tree, "test_files": ordered}).encode()
     payload = len(job).to_bytes(8, "big") + job + nonce.encode()
     task = issue.task
@@ -147,27 +183,60 @@ def judge_pytest(made: Trial, outcome: Outcome, nonce: str, grade: Grade) -> Ver
     )
 
 
-def _judge(made: Trial, outcome: Outcome, nonce: str) -> tuple[Status, str, int, int]:
+def examine(made: Trial, outcome: Outcome, nonce: str, grade: Grade) -> Verdict:
+    """Return how every test of a trial ended, as `Verdict.tests`: it passed, or failed in some way.
+
+    The verdict itself is `failed`, with the reason where tests did not run; it says nothing of the candidate.
+    """
+    verdict = Verdict(status="failed", seconds=outcome.seconds, sandbox_grade=grade, in_process=True)
+    try:
+        results, uncollected = _heard(made, outcome, nonce)
+    except _NotHeardError as error:
+        return verdict.model_copy(update={"status": error.status, "reason": error.reason})
+    reason = "".join(f"{file} could not be collected: {why}" for file, why in list(uncollected.items())[:1])
+    return verdict.model_copy(
+        update={"reason": one_line(reason), "tests": {test: how for test, (how, _) in results.items()}}
+    )
+
+
+class _NotHeardError(Exception):
+    """No result can be trusted, or there is none."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status: Status = status
+        self.reason = reason
+
+
+def _heard(made: Trial, outcome: Outcome, nonce: str) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
+    """Return how each test ended and why, and what could not be collected, where the result is an honest one."""
     if outcome.ended != "exited":
-        return *ended_early(outcome, "while the tests ran"), 0, 0
+        raise _NotHeardError(*ended_early(outcome, "while the tests ran"))
     try:
         said = json.loads(outcome.result)
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict) or said.get("nonce") != nonce:
-        return "failed", "the code wrote to the result channel", 0, 0
+        raise _NotHeardError("failed", "the code wrote to the result channel")
     results, uncollected = _results(said["events"])
     if "" in uncollected:
-        return "failed", one_line(f"the tests did not start: {uncollected['']}"), 0, 0
+        raise _NotHeardError("failed", one_line(f"the tests did not start: {uncollected['']}"))
+    if made.canary not in results and made.canary.partition("::")[0] in uncollected:
+        why = uncollected[made.canary.partition("::")[0]]
+        raise _NotHeardError("failed", one_line(f"what lies beside the tests could not be imported: {why}"))
     if results.pop(made.canary, ("missing", ""))[0] != "failed":
-        return "failed", "the tests did not run as they should: one that must fail did not", 0, 0
+        raise _NotHeardError("failed", "the tests did not run as they should: one that must fail did not")
     if said["code"] != _TESTS_FAILED:
-        return (
-            "failed",
-            f"the tests did not run as they should: pytest ended with {said['code']} where a test failed",
-            0,
-            0,
-        )
+        complaint = f"pytest ended with {said['code']} where a test failed"
+        raise _NotHeardError("failed", f"the tests did not run as they should: {complaint}")
+    return results, uncollected
+
+
+def _judge(made: Trial, outcome: Outcome, nonce: str) -> tuple[Status, str, int, int]:
+    try:
+        results, uncollected = _heard(made, outcome, nonce)
+    except _NotHeardError as error:
+        return error.status, error.reason, 0, 0
     failed = [(test, *results.get(test, ("missing", ""))) for test in made.required]
     failed = [(test, how, why) for test, how, why in failed if how not in ("passed", "xfailed")]
     # A skipped test says nothing new where it passed before, but is no proof of a fix.

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
@@ -10,15 +10,16 @@ from rllm_assets.data.hashing import content_hash
 from rllm_assets.data.issues import FunctionTask, Issue
 from rllm_assets.data.verdicts import Verdict
 from rllm_assets.sandbox.grades import open_sandbox
-from rllm_assets.sandbox.jobs import Grade, Limits, Program, SandboxError
+from rllm_assets.sandbox.jobs import Grade, Limits, Outcome, Program, SandboxError
 from rllm_assets.sandbox.pool import Pool
 from rllm_assets.sandbox.remote import RemoteSandbox
 from rllm_assets.verification import functions, repositories, suites
 from rllm_assets.verification.changes import ChangeError
+from rllm_assets.verification.repositories import Examination, Trial
 from rllm_assets.verification.showing import one_line
 
-# What a candidate is a fix of: an issue, or a function task by itself.
-Subject: TypeAlias = Issue | FunctionTask
+# What a candidate is a fix of: an issue, one whose tests are to be found out, or a function task by itself.
+Subject: TypeAlias = Issue | FunctionTask | Examination
 
 # What runs where: programs, and the limits of their directories.
 SANDBOXES: Mapping[str, tuple[tuple[Program, ...], Limits]] = {
@@ -72,19 +73,24 @@ class Verifier:
     def verify(self, subject: Subject, candidate: str | None) -> Verdict:
         """Judge one candidate: a function's code, or the changes to a repository; None where an answer held none.
 
-        A failure of the sandbox is `no_verdict`, never the candidate's; so is a task that has nothing to judge by.
+        A failure of the sandbox is `no_verdict`, never the candidate's; so is a task that has nothing to judge by. An
+        `Examination` tells how each test ended.
         """
         verdict = Verdict(status="no_verdict", tests_total=tests_of(subject), sandbox_grade=self.grade)
         if verdict.tests_total == 0:
             return verdict.model_copy(update={"reason": _nothing_to_judge_by(subject)})
         if candidate is None:
             return verdict.model_copy(update={"status": "invalid_patch", "reason": "no code in the answer"})
-        task = subject.task if isinstance(subject, Issue) else subject
         try:
-            if isinstance(task, FunctionTask):
-                return self._judge(task, candidate)
-            assert isinstance(subject, Issue)
-            return self._judge_repository(subject, candidate, verdict)
+            match subject:
+                case FunctionTask() as task:
+                    return self._judge(task, candidate)
+                case Issue(task=FunctionTask() as task):
+                    return self._judge(task, candidate)
+                case Issue():
+                    return self._run_tests(subject, candidate, verdict, repositories.judge_pytest)
+                case Examination(issue):
+                    return self._run_tests(issue, candidate, verdict, repositories.examine)
         except SandboxError as error:
             return verdict.model_copy(update={"reason": str(error)})
 
@@ -112,7 +118,9 @@ class Verifier:
             }
         )
 
-    def _judge_repository(self, issue: Issue, candidate: str, verdict: Verdict) -> Verdict:
+    def _run_tests(
+        self, issue: Issue, candidate: str, verdict: Verdict, judge: Callable[[Trial, Outcome, str, Grade], Verdict]
+    ) -> Verdict:
         try:
             trial = repositories.trial(issue, repositories.repository_of(issue), candidate)
         except repositories.TaskError as error:
@@ -120,7 +128,7 @@ class Verifier:
         except ChangeError as error:
             return verdict.model_copy(update={"status": "invalid_patch", "reason": one_line(str(error))})
         job, nonce = repositories.pytest_job(issue, trial)
-        return repositories.judge_pytest(trial, self._pytest_sandbox().run(job), nonce, self.grade)
+        return judge(trial, self._pytest_sandbox().run(job), nonce, self.grade)
 
     def _pytest_sandbox(self) -> Pool | RemoteSandbox:
         """Return the sandbox that has pytest in it, opened when it is first wanted."""
@@ -154,6 +162,8 @@ class Verifier:
 
 def tests_of(subject: Subject) -> int:
     """Return how many cases or tests decide on a candidate; a published suite counts as one."""
+    if isinstance(subject, Examination):
+        return 1
     task = subject.task if isinstance(subject, Issue) else subject
     if isinstance(task, FunctionTask):
         return len(task.cases) + (task.test_code is not None)
@@ -164,7 +174,8 @@ def tests_of(subject: Subject) -> int:
 def _nothing_to_judge_by(subject: Subject) -> str:
     if isinstance(subject, FunctionTask):
         return f"the task {subject.entry_point} has neither cases nor a suite"
-    return f"{subject.instance_id} has no cases, suite or tests to judge by"
+    issue = subject.issue if isinstance(subject, Examination) else subject
+    return f"{issue.instance_id} has no cases, suite or tests to judge by"
 
 
 def available_cores() -> int:

@@ -124,8 +124,8 @@ def test_a_limit_keeps_the_first_issues(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"limt": 1}, "options.limt: unknown; did you mean limit?"),
-        ({"shuffle": True}, "options.shuffle: unknown; known are limit"),
+        ({"limt": 1}, "options.limt: unknown to the source functions; did you mean limit?"),
+        ({"shuffle": True}, "options.shuffle: unknown to the source functions; known are limit"),
         ({"limit": "5"}, "options.limit: a number of issues, 1 or more, is expected, not '5'"),
         ({"limit": 0}, "options.limit: a number of issues, 1 or more, is expected, not 0"),
         ({"limit": -1}, "options.limit: a number of issues, 1 or more, is expected, not -1"),

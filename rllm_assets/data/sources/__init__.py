@@ -1,12 +1,15 @@
 """Sources of issues: each a function from a benchmark to an iterator of issues and of rows that could not be read."""
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from rllm_assets.data import clones
 from rllm_assets.data.benchmarks import FILE_NAME, Benchmark, BenchmarkError
 from rllm_assets.data.issues import Issue, Rejected, read_issues
-from rllm_assets.data.sources import functions, humaneval_fix, swebench
+from rllm_assets.data.sources import functions, git, humaneval_fix, swebench
 
 Source = Callable[[Benchmark], Iterator[Issue | Rejected]]
 
@@ -20,12 +23,14 @@ def _issue_file(benchmark: Benchmark) -> Iterator[Issue | Rejected]:
     yield from read_issues(benchmark.source_path)
 
 
-SOURCES: Mapping[str, Source] = {
-    "functions": lambda benchmark: functions.read(benchmark.source_path, benchmark.id),
-    "humaneval_fix": lambda benchmark: humaneval_fix.read(benchmark.source_path, benchmark.id),
-    "swebench": lambda benchmark: swebench.read(benchmark.source_path, benchmark.id),
-    "issues": _issue_file,
-}
+def _mined(benchmark: Benchmark) -> Iterator[Issue | Rejected]:
+    options = benchmark.options
+    yield from git.read(benchmark.source_path, benchmark.id, options.get("repo", ""), options.get("revision", "HEAD"))
+
+
+def _swebench(benchmark: Benchmark) -> Iterator[Issue | Rejected]:
+    folder = benchmark.options.get("clones")
+    yield from swebench.read(benchmark.source_path, benchmark.id, folder and benchmark.directory / folder)
 
 
 def _limit(value: Any) -> str:
@@ -34,8 +39,41 @@ def _limit(value: Any) -> str:
     return "" if is_count else f"a number of issues, 1 or more, is expected, not {value!r}"
 
 
+def _text(value: Any) -> str:
+    return "" if isinstance(value, str) and value else f"a text is expected, not {value!r}"
+
+
+def _repo(value: Any) -> str:
+    is_name = isinstance(value, str) and re.fullmatch(r"[\w.\-]+/[\w.\-]+", value)
+    return "" if is_name else f"owner/name is expected, not {value!r}"
+
+
 # What each option's value is wrong for; empty where it is right.
-_OPTIONS: Mapping[str, Callable[[Any], str]] = {"limit": _limit}
+Options = Mapping[str, Callable[[Any], str]]
+
+
+@dataclass(frozen=True)
+class SourceKind:
+    """A kind of source: how it is read, which options it has, and what stands for its content, where that is not its files."""
+
+    read: Source
+    options: Options
+    version: Callable[[Benchmark], str] | None = None
+
+
+_EVERY: Options = {"limit": _limit}
+
+SOURCES: Mapping[str, SourceKind] = {
+    "functions": SourceKind(lambda benchmark: functions.read(benchmark.source_path, benchmark.id), _EVERY),
+    "humaneval_fix": SourceKind(lambda benchmark: humaneval_fix.read(benchmark.source_path, benchmark.id), _EVERY),
+    "swebench": SourceKind(_swebench, {**_EVERY, "clones": _text}),
+    "git": SourceKind(
+        _mined,
+        {**_EVERY, "repo": _repo, "revision": _text},
+        lambda benchmark: clones.head(benchmark.source_path, benchmark.options.get("revision", "HEAD")),
+    ),
+    "issues": SourceKind(_issue_file, _EVERY),
+}
 
 
 def check_options(benchmark: Benchmark) -> None:
@@ -44,12 +82,14 @@ def check_options(benchmark: Benchmark) -> None:
     Raises:
         BenchmarkError: for one that is unknown or has a wrong value, naming file and key.
     """
+    known = SOURCES[benchmark.source].options
     for name, value in benchmark.options.items():
-        if name in _OPTIONS:
-            complaint = _OPTIONS[name](value)
+        if name in known:
+            complaint = known[name](value)
         else:
-            close = difflib.get_close_matches(name, _OPTIONS, n=1)
-            complaint = "unknown; " + (f"did you mean {close[0]}?" if close else f"known are {', '.join(_OPTIONS)}")
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            complaint = f"unknown to the source {benchmark.source}; {hint}"
         if complaint:
             raise BenchmarkError(f"{benchmark.directory / FILE_NAME}: options.{name}: {complaint}")
 
@@ -86,7 +126,9 @@ def _rows(benchmark: Benchmark) -> Iterator[Issue | Rejected]:
     import pyarrow as pa
 
     try:
-        yield from SOURCES[benchmark.source](benchmark)
+        yield from SOURCES[benchmark.source].read(benchmark)
+    except clones.CloneError as error:
+        raise BenchmarkError(f"{benchmark.id}: {error}") from None
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:300]
         raise BenchmarkError(f"{benchmark.id}: {benchmark.source_path} cannot be read: {reason}") from None

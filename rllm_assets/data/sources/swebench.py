@@ -101,11 +101,26 @@ def iso_time(value: Any) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
-def read(path: Path, benchmark_id: str) -> Iterator[Issue | Rejected]:
-    """Read a file, or those of a directory; a row that is wrong is rejected with file, line and field."""
+def read(path: Path, benchmark_id: str, clones: Path | None = None) -> Iterator[Issue | Rejected]:
+    """Read a file, or those of a directory; a row that is wrong is rejected with file, line and field.
+
+    Args:
+        path: the file or directory.
+        benchmark_id: whose issues they become.
+        clones: where local clones of the rows' repositories lie, named ``owner__name`` or ``name``.
+    """
     for file in row_files(path):
         for raw in raw_rows(file):
-            yield _read(file, raw, benchmark_id)
+            row = _read(file, raw, benchmark_id)
+            yield _with_clone(row, clones) if isinstance(row, Issue) and clones is not None else row
+
+
+def _with_clone(issue: Issue, clones: Path) -> Issue:
+    for name in (issue.repo.replace("/", "__"), issue.repo.rpartition("/")[2]):
+        if (clones / name).is_dir():
+            source = issue.source.model_copy(update={"repository": str((clones / name).resolve())})
+            return issue.model_copy(update={"source": source})
+    return issue
 
 
 def _read(file: Path, raw: RawRow, benchmark_id: str) -> Issue | Rejected:

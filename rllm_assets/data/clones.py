@@ -1,0 +1,191 @@
+"""Clones of repositories: their history, trees and diffs, by `git` itself and without a checkout.
+
+A clone is foreign: nothing that its configuration names is run, neither hooks nor filters nor external diffs.
+"""
+
+import functools
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# A tree goes into the sandbox as one message; larger repositories need a checkout.
+_LARGEST_TREE = 64 << 20
+_REGULAR = ("100644", "100755", "100664")
+_SECONDS = 300
+
+
+class CloneError(ValueError):
+    """A clone is missing or cannot be used; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit, its first parent (empty for the root), the author's time in ISO 8601, and its message."""
+
+    hash: str
+    parent: str
+    time: str
+    message: str
+
+
+@dataclass(frozen=True)
+class ChangedFile:
+    """A file that a commit changed; `status` is git's letter, A, M, D or T."""
+
+    path: str
+    status: str
+    is_binary: bool
+
+
+def check_clone(path: Path) -> None:
+    """Check that there is a clone with a history.
+
+    Raises:
+        CloneError: where there is none, it is empty, or it is shallow, so that most commits lack their parents.
+    """
+    if not path.is_dir():
+        raise CloneError(f"{path} is no directory; a local clone is expected")
+    try:
+        _git(path, "rev-parse", "--git-dir")
+    except CloneError as error:
+        raise CloneError(f"{path} is no git repository: {error}") from None
+    if not _git(path, "rev-list", "--max-count=1", "--all").strip():
+        raise CloneError(f"{path} has no commit")
+    if _git(path, "rev-parse", "--is-shallow-repository").strip() == b"true":
+        raise CloneError(f"{path} is a shallow clone, whose history is cut off; run git fetch --unshallow in it")
+
+
+def head(path: Path, revision: str = "HEAD") -> str:
+    """Return the hash of a revision's commit.
+
+    Raises:
+        CloneError: as `check_clone`, and where there is no such revision.
+    """
+    check_clone(path)
+    return _git(path, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").decode().strip()
+
+
+def remote(path: Path) -> str:
+    """Return the address that a clone came from.
+
+    Raises:
+        CloneError: where it knows none.
+    """
+    return _git(path, "config", "--get", "remote.origin.url").decode().strip()
+
+
+def first_parents(path: Path, revision: str = "HEAD") -> Iterator[Commit]:
+    """Yield the commits of a branch, newest first, each merge as one.
+
+    Raises:
+        CloneError: where there is no such revision.
+    """
+    # A name that looks like an option is none.
+    tip = head(path, revision)
+    log = _git(path, "log", "-z", "--first-parent", "--format=%H%n%P%n%aI%n%B", tip, "--")
+    for record in log.decode(errors="replace").split("\0"):
+        if record:
+            name, parents, time, message = record.split("\n", 3)
+            yield Commit(name, parents.partition(" ")[0], time, message.strip())
+
+
+def changed_files(path: Path, base: str, commit: str) -> list[ChangedFile]:
+    """Return the regular files that differ between two commits; a rename is a deletion and a new file."""
+    options = ("diff", "-z", "--no-renames", "--raw", "--numstat", "--ignore-submodules", base, commit, "--")
+    parts = _git(path, *options).decode(errors="surrogateescape").split("\0")
+    statuses: dict[str, str] = {}
+    binaries: set[str] = set()
+    at = 0
+    while at < len(parts) - 1:
+        if parts[at].startswith(":"):
+            old_mode, new_mode, *_, status = parts[at][1:].split(" ")
+            if {old_mode, new_mode} <= {*_REGULAR, "000000"}:
+                statuses[parts[at + 1]] = status
+            at += 2
+        else:
+            added, _, name = parts[at].split("\t")
+            if added == "-":
+                binaries.add(name)
+            at += 1
+    return [ChangedFile(name, status, name in binaries) for name, status in statuses.items()]
+
+
+def diff(path: Path, base: str, commit: str, files: Sequence[str]) -> str:
+    """Return the change of some files between two commits."""
+    if not files:
+        return ""
+    options = (
+        "diff",
+        "--no-renames",
+        "--no-color",
+        "--no-ext-diff",
+        "--no-textconv",
+        "--src-prefix=a/",
+        "--dst-prefix=b/",
+    )
+    return _git(path, "--literal-pathspecs", *options, base, commit, "--", *files).decode(errors="surrogateescape")
+
+
+@functools.lru_cache(maxsize=16)
+def tree(path: Path, commit: str) -> dict[str, str]:
+    """Return the regular files of a commit; bytes that are no UTF-8 as surrogates. Links and submodules are left out.
+
+    Raises:
+        CloneError: where the commit is not there, or its files are larger than 64 MiB together.
+    """
+    listing = _git(path, "ls-tree", "-r", "-z", "--full-tree", "--long", f"{commit}^{{commit}}")
+    files: dict[str, str] = {}
+    total = 0
+    for entry in listing.split(b"\0"):
+        if entry:
+            about, name = entry.split(b"\t", 1)
+            mode, kind, blob, size = about.decode().split()
+            if kind == "blob" and mode in _REGULAR:
+                files[name.decode(errors="surrogateescape")] = blob
+                total += int(size)
+    if total > _LARGEST_TREE:
+        raise CloneError(f"{path}: the tree of {commit} has {total >> 20} MiB, more than {_LARGEST_TREE >> 20}")
+    contents = _blobs(path, sorted(set(files.values())))
+    return {name: contents[blob].decode(errors="surrogateescape") for name, blob in files.items()}
+
+
+def _blobs(path: Path, names: Sequence[str]) -> dict[str, bytes]:
+    data = _git(path, "cat-file", "--batch", stdin="".join(f"{name}\n" for name in names).encode())
+    blobs: dict[str, bytes] = {}
+    at = 0
+    for name in names:
+        end = data.index(b"\n", at)
+        # Where a partial clone lacks an object, git says so in place of its size.
+        header = data[at:end].decode().split()
+        if len(header) != 3:
+            raise CloneError(f"{path}: object {name} is missing; the clone must be complete")
+        size = int(header[2])
+        blobs[name] = data[end + 1 : end + 1 + size]
+        at = end + 1 + size + 1
+    return blobs
+
+
+def _git(path: Path, *command: str, stdin: bytes = b"") -> bytes:
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH") if name in os.environ},
+        "LC_ALL": "C.UTF-8",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_NO_LAZY_FETCH": "1",
+    }
+    arguments = ["git", "-C", str(path), "-c", "core.fsmonitor=false", "-c", "core.quotePath=true", *command]
+    try:
+        done = subprocess.run(
+            arguments, input=stdin, capture_output=True, check=False, env=environment, timeout=_SECONDS
+        )
+    except FileNotFoundError:
+        raise CloneError("git is not installed; on Debian: apt-get install git") from None
+    except subprocess.TimeoutExpired:
+        raise CloneError(f"{path}: git {command[0]} took longer than {_SECONDS} seconds") from None
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise CloneError(f"{path}: git: {said[0] if said else f'exit code {done.returncode}'}")
+    return done.stdout
