@@ -39,7 +39,7 @@ def historical_issues(
     """Closed issues: one row an issue, with its fix and what verifies a fix.
 
     The tests of repositories are run before and after the fix, several times: those that can be relied on decide. A row that
-    cannot be read, a fix that does not resolve and a bug that nothing detects are quarantined with the reason; the others go on.
+    cannot be read, a fix that does not resolve and a bug that nothing detects are quarantined with the reason.
     """
     benchmark = settings.benchmark(context.partition_key)
     with refusing(benchmark.id):
