@@ -18,9 +18,6 @@ class Verdict(BaseModel):
         default=0, ge=0, description="Tests of PASS_TO_PASS that the candidate broke; repository tasks only."
     )
     tests_total: int = Field(default=0, ge=0, description="Cases or required tests in all.")
-    tests: dict[str, str] = Field(
-        default_factory=dict, description="How each test ended, where an issue's tests were to be found out."
-    )
     reason: str = Field(default="", description="One line for a person: which test failed first and how.")
     seconds: float = Field(default=0.0, ge=0, description="Wall time in the sandbox; never part of a content hash.")
     sandbox_grade: str = Field(default="none", description="How strong the sandbox was: strong, gvisor, weak or none.")
@@ -37,3 +34,11 @@ class Verdict(BaseModel):
     def counts(self) -> bool:
         """Whether the verdict says something about the candidate; one that does not is masked from training and statistics."""
         return self.status != "no_verdict"
+
+
+class Examined(Verdict):
+    """What came of running tests to find out which of them decide; it says nothing of a candidate."""
+
+    tests: dict[str, str] = Field(
+        default_factory=dict, description="How each test ended: passed, or in some other way."
+    )

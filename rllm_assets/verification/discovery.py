@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rllm_assets.data.issues import Issue
-from rllm_assets.data.verdicts import Verdict
+from rllm_assets.data.verdicts import Examined, Verdict
 from rllm_assets.verification.changes import UNCHANGED
 from rllm_assets.verification.repositories import Examination
 
@@ -59,10 +59,10 @@ def _found(verdicts: Sequence[Verdict]) -> Discovery | Verdict:
             return Discovery(category="does_not_apply", problem=f"its fix does not apply: {verdict.reason}")
         if verdict.status in ("timeout", "out_of_memory"):
             return Discovery(category="timeout", problem=f"its tests do not end: {verdict.reason}")
-        if not verdict.tests:
+        if not _tests(verdict):
             reason = verdict.reason or "no test reported"
             return Discovery(category="environment", problem=f"its tests do not run: {reason}")
-    found = classify([verdict.tests for verdict in fixed], [verdict.tests for verdict in buggy])
+    found = classify([_tests(verdict) for verdict in fixed], [_tests(verdict) for verdict in buggy])
     if found.fail_to_pass:
         return found
     if found.flaky:
@@ -71,6 +71,10 @@ def _found(verdicts: Sequence[Verdict]) -> Discovery | Verdict:
     reason = f" ({fixed[0].reason})" if fixed[0].reason else ""
     problem = f"no test fails before its fix and passes after it{reason}"
     return Discovery(category="environment" if reason else "no_failing_test", problem=problem)
+
+
+def _tests(verdict: Verdict) -> dict[str, str]:
+    return verdict.tests if isinstance(verdict, Examined) else {}
 
 
 def classify(fixed: Sequence[Mapping[str, str]], buggy: Sequence[Mapping[str, str]]) -> Discovery:

@@ -10,7 +10,7 @@ from typing import Any
 from rllm_assets.data import clones
 from rllm_assets.data.issues import Issue, RepositoryTask
 from rllm_assets.data.paths import is_test_module
-from rllm_assets.data.verdicts import Status, Verdict
+from rllm_assets.data.verdicts import Examined, Status, Verdict
 from rllm_assets.sandbox.jobs import Grade, Job, Limits, Outcome, Program
 from rllm_assets.verification.changes import UNCHANGED, ChangeError, Changes, Tree, applied
 from rllm_assets.verification.diffs import apply_diff
@@ -183,19 +183,23 @@ def judge_pytest(made: Trial, outcome: Outcome, nonce: str, grade: Grade) -> Ver
     )
 
 
-def examine(made: Trial, outcome: Outcome, nonce: str, grade: Grade) -> Verdict:
-    """Return how every test of a trial ended, as `Verdict.tests`: it passed, or failed in some way.
-
-    The verdict itself is `failed`, with the reason where tests did not run; it says nothing of the candidate.
-    """
-    verdict = Verdict(status="failed", seconds=outcome.seconds, sandbox_grade=grade, in_process=True)
+def examine(made: Trial, outcome: Outcome, nonce: str, grade: Grade) -> Examined:
+    """Return how every test of a trial ended; the reason says which tests did not run."""
+    tests: dict[str, str] = {}
+    status: Status = "failed"
     try:
         results, uncollected = _heard(made, outcome, nonce)
+        tests = {test: how for test, (how, _) in results.items()}
+        reason = "".join(f"{file} could not be collected: {why}" for file, why in list(uncollected.items())[:1])
     except _NotHeardError as error:
-        return verdict.model_copy(update={"status": error.status, "reason": error.reason})
-    reason = "".join(f"{file} could not be collected: {why}" for file, why in list(uncollected.items())[:1])
-    return verdict.model_copy(
-        update={"reason": one_line(reason), "tests": {test: how for test, (how, _) in results.items()}}
+        status, reason = error.status, error.reason
+    return Examined(
+        status=status,
+        tests=tests,
+        reason=one_line(reason),
+        seconds=outcome.seconds,
+        sandbox_grade=grade,
+        in_process=True,
     )
 
 

@@ -173,7 +173,7 @@ def test_modules_that_misbehave(verifier: Verifier, code, status, reason):
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"task": RepositoryTask()}, "calc-1 has no files to apply changes to"),
+        ({"task": RepositoryTask()}, "calc-1 has no files to apply changes to: no clone of calc/calc is known"),
         (
             {"test_patch": "--- a/x.py\n+++ b/x.py\n@@ -1 +1 @@\n-a\n+b\n"},
             "calc-1: its test_patch does not apply: x.py: no such file",
