@@ -43,7 +43,13 @@ def test_a_row_is_an_issue(tmp_path: Path) -> None:
     assert issue.repo == "bigcode/humanevalpack"
     assert issue.group == "bigcode/humanevalpack/python_7.py.largest"
     assert issue.labels == ["function misuse", "incorrect output"]
-    assert issue.source.model_dump() == {"benchmark": "fixes", "kind": "humaneval_fix", "file": "rows.jsonl", "line": 1}
+    assert issue.source.model_dump() == {
+        "benchmark": "fixes",
+        "kind": "humaneval_fix",
+        "file": "rows.jsonl",
+        "line": 1,
+        "repository": "",
+    }
     assert issue.problem_statement == (
         "largest returns a wrong result\n\n"
         "What it is documented to do:\n\nReturn the largest item.\n>>> largest([1, 3, 2])\n3\n"
