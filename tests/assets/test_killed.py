@@ -23,7 +23,7 @@ graph.materialize("historical_issues", "trajectories", "train_split", "val_split
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_goes_on_where_it_was_killed(tmp_path, tiny_model, make_graph):
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(tiny_model)]
     log = tmp_path / "log"

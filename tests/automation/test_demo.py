@@ -35,6 +35,7 @@ def demo(tmp_path, *arguments, **environment):
     )
 
 
+@pytest.mark.long
 def test_a_gate_that_does_not_pass_still_shows_its_numbers(tmp_path, tiny_model):
     write_benchmark(tmp_path / "benchmarks", tiny_model, tuning=NO_TUNING, evaluation={"gate": "beats_base"})
     done = demo(tmp_path, "--seed", "3")

@@ -66,6 +66,7 @@ def _first(mark: Path) -> bool:
 
 
 @on_the_sessions_ray
+@pytest.mark.long
 def test_two_workers_train_to_the_result_of_one(tiny_model: Path, tmp_path: Path) -> None:
     """Even when the caller fails in between, which stops the workers, and calls again."""
     config = small_config(tiny_model, training={"max_steps": 4})

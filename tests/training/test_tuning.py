@@ -273,7 +273,7 @@ def test_trials_are_never_measured_beyond_the_fold(tiny_model: Path, tmp_path: P
     assert set(measured) < {issue.instance_id for issue in data.fold}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.xdist_group("ray")
 def test_on_ray(tiny_model: Path, tmp_path: Path, ray_compute: RayCompute) -> None:  # noqa: F811
     """Trials run side by side; one whose worker dies is run again."""
