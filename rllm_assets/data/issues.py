@@ -150,8 +150,9 @@ def first_error(error: ValidationError) -> tuple[str, str]:
 def issue_to_row(issue: Issue) -> dict[str, Any]:
     """Return the table row of an issue; free-form parts are JSON strings."""
     row = issue.model_dump(mode="json")
-    row["task"] = json.dumps(row["task"], sort_keys=True)
-    row["source"] = json.dumps(row["source"], sort_keys=True)
+    # In their own order: to a function that is given a dict, its order may be what matters.
+    row["task"] = json.dumps(row["task"])
+    row["source"] = json.dumps(row["source"])
     return {**row, "group": issue.group, "content_hash": issue.content_hash}
 
 
