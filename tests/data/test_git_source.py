@@ -3,11 +3,11 @@
 import pytest
 
 from rllm_assets.data.benchmarks import BenchmarkError, read_benchmark
-from rllm_assets.data.issues import Issue
+from rllm_assets.data.issues import Issue, Rejected
 from rllm_assets.data.paths import is_test
 from rllm_assets.data.sources import git as source
 from rllm_assets.data.sources import load_issues
-from tests.data.repositories import calculator, git
+from tests.data.repositories import calculator, commit, git
 
 
 def test_commits_that_fix_and_test_become_issues(tmp_path):
@@ -27,6 +27,20 @@ def test_commits_that_fix_and_test_become_issues(tmp_path):
     assert fix.source.repository == str((tmp_path / "calc").resolve())
     assert fix.source.file == made["fix"]
     assert (fix.FAIL_TO_PASS, fix.PASS_TO_PASS) == ([], [])
+
+
+def test_a_change_that_is_no_text_costs_that_commit(tmp_path):
+    made = calculator(tmp_path / "calc")
+    latin = commit(
+        tmp_path / "calc",
+        "Fix the accent",
+        {"calc/name.py": b"# coding: latin-1\nNAME = '\xe9'\n", "tests/test_name.py": "def test_name():\n    pass\n"},
+    )
+    first, second, *_ = source.read(tmp_path / "calc", "bench", repo="o/calc")
+    assert isinstance(first, Rejected)
+    assert (first.file, first.field, first.reason) == (latin, "patch", "it changes lines that are not UTF-8")
+    assert isinstance(second, Issue)
+    assert second.source.file == made["flaky"]
 
 
 def test_the_name_comes_from_the_remote(tmp_path):

@@ -65,24 +65,39 @@ def issue_numbers(message: str) -> list[str]:
     return list(dict.fromkeys(_CLOSES.findall(message) or _MENTIONS.findall(message)))
 
 
-def _issue(path: Path, name: str, commit: Commit, benchmark_id: str) -> Issue | None:
+def _issue(path: Path, name: str, commit: Commit, benchmark_id: str) -> Issue | Rejected | None:
     changed = clones.changed_files(path, commit.parent, commit.hash)
     tests = [file for file in changed if is_test(file.path) and not file.is_binary]
     sources = [file for file in changed if _is_source(file)]
     if not any(_holds_tests(file) for file in tests) or not 1 <= len(sources) <= _MOST_FILES:
         return None
+    patch, test_patch = (
+        clones.diff(path, commit.parent, commit.hash, [file.path for file in files]) for files in (sources, tests)
+    )
+    for field, diff in (("patch", patch), ("test_patch", test_patch)):
+        if not _is_text(diff):
+            return Rejected(file=commit.hash, field=field, reason="it changes lines that are not UTF-8")
     return Issue(
         instance_id=f"{name.replace('/', '__')}-{commit.hash[:10]}",
         repo=name,
         base_commit=commit.parent,
         problem_statement=commit.message,
         created_at=commit.time,
-        patch=clones.diff(path, commit.parent, commit.hash, [file.path for file in sources]),
-        test_patch=clones.diff(path, commit.parent, commit.hash, [file.path for file in tests]),
+        patch=patch,
+        test_patch=test_patch,
         labels=[f"#{number}" for number in issue_numbers(commit.message)],
         task=RepositoryTask(),
         source=Source(benchmark=benchmark_id, kind="git", file=commit.hash, repository=str(path.resolve())),
     )
+
+
+def _is_text(diff: str) -> bool:
+    try:
+        diff.encode()
+    # Bytes that are no UTF-8 came as surrogates, which no table can hold.
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_source(file: ChangedFile) -> bool:
