@@ -104,6 +104,8 @@ def read_layer(path: Path) -> Layer:
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     return Layer(str(path), _checked_mapping(values if values is not None else {}, str(path)))

@@ -1,5 +1,9 @@
 """Writes that are whole or not there at all: a temporary sibling, fsync, then a rename."""
 
+import contextlib
+import ctypes
+import fcntl
+import glob
 import os
 import shutil
 import tempfile
@@ -30,29 +34,73 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield an empty temporary directory beside `path`, which replaces `path` when the block ends without an error.
 
-    A directory cannot be replaced in one step: the old one is moved aside first, and moved back should the rename fail.
+    What killed writers of `path` have left beside it is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    try:
+    _remove_left(path)
+    with _temporary_directory(path) as temporary:
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
                 _sync(file)
         temporary.chmod(0o777 & ~_umask())
-        replaced = temporary.with_suffix(".old")
-        if path.exists():
-            path.rename(replaced)
+        _take_place(temporary, path)
+        _sync(path.parent)
+
+
+@contextmanager
+def _temporary_directory(path: Path) -> Iterator[Path]:
+    """A directory beside `path` that is locked for as long as its writer lives, and gone afterwards."""
+    while True:
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        try:
+            with _locked(temporary, wait=True):
+                # Another writer may have taken it for one that was left, before it was locked.
+                if not temporary.is_dir():
+                    continue
+                yield temporary
+                return
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_left(path: Path) -> None:
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        # Locked by a writer that lives, or gone meanwhile.
+        with contextlib.suppress(OSError), _locked(left, wait=False):
+            shutil.rmtree(left)
+
+
+@contextmanager
+def _locked(directory: Path, *, wait: bool) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    """Give a directory another's name, in one step where the file system can exchange two names."""
+    if not path.exists():
+        temporary.rename(path)
+    elif not _exchange(temporary, path):
+        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        path.rename(aside)
         try:
             temporary.rename(path)
         except OSError:
-            if replaced.exists():
-                replaced.rename(path)
+            aside.rename(path)
             raise
-        _sync(path.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two names; False where the C library or the file system (NFS) cannot."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename is not None and rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
 
 
 def write_text(path: Path, text: str) -> None:

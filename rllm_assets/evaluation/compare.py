@@ -36,6 +36,16 @@ def spread(issues: Sequence[Issue], limit: int | None) -> list[Issue]:
     return sorted(in_turn[:limit], key=lambda i: i.instance_id)
 
 
+def require_adapter(path: Path) -> None:
+    """Raise where a directory holds no adapter.
+
+    Raises:
+        EvaluationError: naming the file that is not there.
+    """
+    if not (path / "adapter_model.safetensors").is_file():
+        raise EvaluationError(f"{path} holds no adapter: adapter_model.safetensors is not there")
+
+
 def evaluate(
     config: RLLMConfig,
     issues: Sequence[Issue],
@@ -60,8 +70,8 @@ def evaluate(
     """
     for path in adapters.values():
         # Before the base is sampled for minutes.
-        if path is not None and not (path / "adapter_model.safetensors").is_file():
-            raise EvaluationError(f"{path} holds no adapter: adapter_model.safetensors is not there")
+        if path is not None:
+            require_adapter(path)
     if not issues:
         raise EvaluationError("there are no held-out issues to evaluate on: raise splits.val_fraction or add issues")
     tokenizer = load_tokenizer(find_model(config.model.name))

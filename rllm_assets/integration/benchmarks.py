@@ -3,18 +3,21 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from rllm_assets.config import RLLMConfig
-from rllm_assets.data.benchmarks import find_benchmark
+from rllm_assets.data.benchmarks import Benchmark, find_benchmark
 from rllm_assets.data.decontamination import foreign_issues
 from rllm_assets.data.exports import EXPORTS, Dataset, ExportError, export
 from rllm_assets.data.files import write_text
+from rllm_assets.data.issues import Rejected
 from rllm_assets.data.sources import load_issues
-from rllm_assets.data.splits import split_issues
+from rllm_assets.data.splits import Splits, split_issues
 from rllm_assets.data.training_files import write_training_file
+from rllm_assets.data.trajectories import Attempt
 from rllm_assets.rollouts.first_attempts import gold_attempts
 from rllm_assets.verification.distributed import open_verifier
 from rllm_assets.verification.validation import validate_issues
@@ -26,6 +29,16 @@ class Converted(NamedTuple):
     result_path: Path
     train_path: Path
     val_path: Path
+
+
+@dataclass(frozen=True)
+class DividedBenchmark:
+    """A benchmark's verified issues by side, their historical fixes as attempts, and the rows that were left out."""
+
+    benchmark: Benchmark
+    splits: Splits
+    attempts: list[Attempt]
+    rejected: list[Rejected]
 
 
 class BenchmarkIntegration:
@@ -59,10 +72,16 @@ class BenchmarkIntegration:
         """
         return await asyncio.to_thread(self._convert, benchmark_id, exports)
 
-    def _convert(self, benchmark_id: str, exports: Sequence[str]) -> Converted:
-        for to in exports:
-            if to not in EXPORTS:
-                raise ExportError(f"unknown export {to!r}; known are {', '.join(EXPORTS)}")
+    async def divide_benchmark(self, benchmark_id: str) -> DividedBenchmark:
+        """Read, verify and split a benchmark, and write nothing.
+
+        Raises:
+            BenchmarkError: for an unknown or unreadable benchmark.
+            SplitError: where it cannot be divided.
+        """
+        return await asyncio.to_thread(self._divide, benchmark_id)
+
+    def _divide(self, benchmark_id: str) -> DividedBenchmark:
         benchmark = find_benchmark(benchmark_id, self._benchmarks)
         issues, rejected = load_issues(benchmark)
         with open_verifier(self._config.distributed, self._allow_unsandboxed) as verifier:
@@ -71,11 +90,19 @@ class BenchmarkIntegration:
         config = self._config.splits
         find = partial(find_benchmark, directory=self._benchmarks)
         foreign, _ = foreign_issues(config.decontaminate, benchmark.id, find)
-        divided = split_issues(issues, config, attempts, foreign)
+        splits = split_issues(issues, config, attempts, foreign)
+        return DividedBenchmark(benchmark, splits, attempts, [*rejected, *unverified, *splits.rejected])
+
+    def _convert(self, benchmark_id: str, exports: Sequence[str]) -> Converted:
+        for to in exports:
+            if to not in EXPORTS:
+                raise ExportError(f"unknown export {to!r}; known are {', '.join(EXPORTS)}")
+        found = self._divide(benchmark_id)
+        benchmark, divided = found.benchmark, found.splits
         directory = self._output / benchmark.id
         paths = Converted(directory / "result.json", directory / "train.jsonl", directory / "val.jsonl")
         training = {issue.instance_id for issue in divided.train}
-        mine = [attempt for attempt in attempts if attempt.instance_id in training]
+        mine = [attempt for attempt in found.attempts if attempt.instance_id in training]
         write_training_file(paths.train_path, divided.train, mine, divided.folds)
         write_training_file(paths.val_path, divided.val)
         if divided.test:
@@ -94,7 +121,7 @@ class BenchmarkIntegration:
             "train": len(divided.train),
             "val": len(divided.val),
             "test": len(divided.test),
-            "rejected": [str(row) for row in (*rejected, *unverified, *divided.rejected)],
+            "rejected": [str(row) for row in found.rejected],
             "exports": {
                 to: {str(path.relative_to(directory)): rows for path, rows in done.rows.items()}
                 for to, done in written.items()

@@ -1,6 +1,7 @@
 """The ML side: tracking in MLflow, and deployment of a trained adapter here or to KServe."""
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from rllm_assets.tracking.runs import Tracking
 class MLIntegration:
     """Tracks and deploys what was trained."""
 
-    def __init__(self, config: RLLMConfig, tracking_uri: str = "sqlite:///mlflow.db") -> None:
-        """Bind the configuration, of which `serving` and `model` matter here, and MLflow's address."""
+    def __init__(self, config: RLLMConfig, tracking_uri: str | None = None) -> None:
+        """Bind the configuration, of which `serving` and `model` matter here, and MLflow's address.
+
+        Without an address, ``$MLFLOW_TRACKING_URI`` holds, or `mlflow.db` where the program runs.
+        """
         self._config = config
-        self._uri = tracking_uri
+        self._uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
         self._tracking: Tracking | None = None
 
     async def setup_mlflow(self, experiment_name: str = "rllm") -> Tracking:

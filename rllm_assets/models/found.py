@@ -28,6 +28,8 @@ def find_model(name: str) -> BaseModel:
         directory = embedded.embedded_model()
     elif Path(name).expanduser().is_dir():
         directory = Path(name).expanduser().resolve()
+    elif name.startswith(("/", "./", "../", "~")):
+        raise ModelError(f"model.name {name!r}: there is no such directory")
     else:
         directory = _from_hub(name)
     return BaseModel(name, directory, _model_hash(directory))

@@ -14,7 +14,9 @@ BAD_INPUT = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 when runs were written, 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m rllm_assets.scripts.convert_trajectories", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m rllm_assets.scripts.convert_trajectories", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("source", type=Path, help="a file of runs, or a folder that is searched with those below it")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the chat JSONL to write")
     parser.add_argument(

@@ -5,18 +5,20 @@ python -m rllm_assets.scripts.evaluate_rllm --adapter out/adapter --benchmark-id
 """
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rllm_assets.config import RLLMConfig
 from rllm_assets.data.benchmarks import Benchmark, find_benchmark
 from rllm_assets.data.files import write_text
-from rllm_assets.data.issues import Issue
-from rllm_assets.scripts.flags import add_config_flags, resolved_config
+from rllm_assets.data.issues import Issue, Rejected
+from rllm_assets.scripts.flags import add_config_flags, add_source_flags, refuse_idle, resolved_config
 from rllm_assets.scripts.showing import print_error, report_table
 
 
@@ -39,8 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--val-path", type=Path, help="held-out issues, JSONL or Parquet")
     source.add_argument("--benchmark-id", help="a benchmark, of which the held-out split is used")
-    parser.add_argument("--benchmarks-dir", type=Path, help="default: $RLLM_BENCHMARKS or ./benchmarks")
-    parser.add_argument("--answer-format", default="function", help="with --val-path (default: function)")
+    add_source_flags(parser, "--val-path")
     parser.add_argument("--output", type=Path, help="also write the report here, as JSON")
     parser.add_argument(
         "--allow-unsandboxed", action="store_true", help="run model-written code without a strong sandbox"
@@ -50,17 +51,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _evaluate(args: argparse.Namespace, console: Console) -> int:
-    from rllm_assets.evaluation.compare import evaluate, report
-
+    refuse_idle(args, {"--answer-format": "--val-path", "--benchmarks-dir": "--benchmark-id"})
     benchmark = find_benchmark(args.benchmark_id, args.benchmarks_dir) if args.benchmark_id else None
     config = resolved_config(args, benchmark, {}).config
+    # After the checks, because torch takes seconds.
+    from rllm_assets.evaluation.compare import evaluate, report, require_adapter
+
+    require_adapter(args.adapter)
+    held_out, rejected = _held_out(args, benchmark, config)
+    for row in rejected:
+        console.print(f"[yellow]left out[/] {escape(str(row))}", highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("answers", total=None)
         results = evaluate(
             config,
-            _held_out(args, benchmark, config),
-            benchmark.answer_format if benchmark else args.answer_format,
+            held_out,
+            benchmark.answer_format if benchmark else args.answer_format or "function",
             {"base": None, "lora": args.adapter},
             lambda done, total: progress.update(task, completed=done, total=total),
             allow_unsandboxed=args.allow_unsandboxed,
@@ -72,18 +79,20 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _held_out(args: argparse.Namespace, benchmark: Benchmark | None, config: RLLMConfig) -> list[Issue]:
-    from rllm_assets.data.sources import load_issues
-    from rllm_assets.data.splits import split_issues
+def _held_out(
+    args: argparse.Namespace, benchmark: Benchmark | None, config: RLLMConfig
+) -> tuple[list[Issue], list[Rejected]]:
     from rllm_assets.data.training_files import read_training_file
-    from rllm_assets.verification.distributed import open_verifier
-    from rllm_assets.verification.validation import validate_issues
+    from rllm_assets.integration import BenchmarkIntegration
 
     if benchmark is None:
-        return read_training_file(args.val_path)[0]
-    with open_verifier(config.distributed, args.allow_unsandboxed) as verifier:
-        verified, _ = validate_issues(load_issues(benchmark)[0], verifier)
-    return split_issues(verified, config.splits).val
+        issues, _, _, rejected = read_training_file(args.val_path)
+        return issues, rejected
+    integration = BenchmarkIntegration(
+        config, benchmarks_dir=args.benchmarks_dir, allow_unsandboxed=args.allow_unsandboxed
+    )
+    divided = asyncio.run(integration.divide_benchmark(benchmark.id))
+    return divided.splits.val, divided.rejected
 
 
 if __name__ == "__main__":

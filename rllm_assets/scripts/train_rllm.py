@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rllm_assets.config import Resolved
 from rllm_assets.data.benchmarks import find_benchmark
-from rllm_assets.scripts.flags import add_config_flags, resolved_config
+from rllm_assets.scripts.flags import add_config_flags, add_source_flags, refuse_idle, resolved_config
 from rllm_assets.scripts.showing import print_error, report_table
 
 
@@ -38,9 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--benchmark-id", help="a bundled benchmark, or one of --benchmarks-dir")
     source.add_argument("--train-path", type=Path, help="JSONL or Parquet, one issue a row")
     parser.add_argument("--val-path", type=Path, help="held-out issues to compare LoRA and base on, with --train-path")
-    parser.add_argument("--benchmarks-dir", type=Path, help="default: $RLLM_BENCHMARKS or ./benchmarks")
     parser.add_argument("--output-dir", type=Path, required=True)
-    parser.add_argument("--answer-format", default="function", help="with --train-path (default: function)")
+    add_source_flags(parser, "--train-path")
     parser.add_argument(
         "--epochs", type=float, help="passes over the training issues; without --max-steps the only limit"
     )
@@ -57,11 +57,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _train(args: argparse.Namespace, console: Console) -> int:
-    from rllm_assets.integration import BenchmarkIntegration
-    from rllm_assets.training.api import RLLMTrainer
-
-    if args.val_path and not args.train_path:
-        raise ValueError("--val-path goes with --train-path; a benchmark is split by its own configuration")
+    refuse_idle(
+        args,
+        {"--val-path": "--train-path", "--answer-format": "--train-path", "--benchmarks-dir": "--benchmark-id"},
+    )
     benchmark = find_benchmark(args.benchmark_id, args.benchmarks_dir) if args.benchmark_id else None
     flags: dict[str, object] = {
         "training.epochs": args.epochs,
@@ -75,7 +74,13 @@ async def _train(args: argparse.Namespace, console: Console) -> int:
     if args.epochs is not None and resolved.origins.get("training.max_steps") != "command line":
         # Whoever asks for three epochs wants three, not the preset's number of steps.
         resolved = _without_max_steps(resolved)
-    train_path, val_path, answer_format = args.train_path, args.val_path, args.answer_format
+    # After the checks, because torch takes seconds.
+    from rllm_assets.integration import BenchmarkIntegration
+    from rllm_assets.models.found import find_model
+    from rllm_assets.training.api import RLLMTrainer
+
+    find_model(resolved.config.model.name)
+    train_path, val_path, answer_format = args.train_path, args.val_path, args.answer_format or "function"
     if benchmark is not None:
         integration = BenchmarkIntegration(
             resolved.config, args.output_dir, args.benchmarks_dir, allow_unsandboxed=args.allow_unsandboxed
@@ -115,9 +120,9 @@ async def _train(args: argparse.Namespace, console: Console) -> int:
         )
         trained = await trainer.train(train_path, val_path)
     for row in trained.rejected:
-        console.print(f"[yellow]left out[/] {row}", highlight=False)
+        console.print(f"[yellow]left out[/] {escape(str(row))}", highlight=False)
     for warning in trained.result.warnings:
-        console.print(f"[yellow]warning:[/] {warning}", highlight=False)
+        console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
     output = Console()
     if trained.report is not None:
         output.print(report_table(trained.report))

@@ -30,6 +30,11 @@ def test_loading_the_code_location_brings_neither_torch_nor_ray():
     )
 
 
+def test_a_wrong_command_line_is_refused_before_torch_is_loaded():
+    flags = ["--benchmark-id", "nope", "--output-dir", "out"]
+    assert loaded_by(f"from rllm_assets.scripts import train_rllm; assert train_rllm.main({flags}) == 2") == set()
+
+
 @pytest.mark.parametrize("name", ["RLLMConfig", "get_deepcoder_config", "BenchmarkIntegration", "MLIntegration"])
 def test_public_names_are_there_when_asked_for(name):
     loaded_by(f"from rllm_assets import {name}; assert {name}")

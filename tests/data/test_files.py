@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from rllm_assets.data import files
 from rllm_assets.data.files import atomic_directory, atomic_file, write_text
 
 
@@ -62,12 +64,49 @@ def test_a_killed_writer_leaves_the_old_content(tmp_path):
     writer = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
     assert writer.stdout.readline() == "writing\n"
+    with atomic_directory(path) as temporary:
+        # The other one still writes.
+        assert len(list(tmp_path.glob(".artefact.*.tmp"))) == 2
+        (temporary / "a").write_text("second")
     writer.kill()
     writer.wait()
-    assert (path / "a").read_text() == "old"
+    assert (path / "a").read_text() == "second"
     with atomic_directory(path) as temporary:
         (temporary / "a").write_text("new")
     assert (path / "a").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_there_is_no_moment_without_the_directory(tmp_path):
+    path = tmp_path / "artefact"
+    write_artefact(path, "old")
+    missed, stop = [], threading.Event()
+
+    def watch():
+        while not stop.is_set():
+            missed.extend([True] * (not (path / "a").exists()))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for n in range(200):
+        write_artefact(path, str(n))
+    stop.set()
+    watcher.join()
+    assert missed == []
+
+
+def test_a_file_system_that_cannot_exchange_names_replaces_it_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    path = tmp_path / "artefact"
+    write_artefact(path, "old")
+    write_artefact(path, "new")
+    assert (path / "a").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def write_artefact(path, text):
+    with atomic_directory(path) as temporary:
+        (temporary / "a").write_text(text)
 
 
 def _umask():

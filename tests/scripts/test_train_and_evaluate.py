@@ -88,6 +88,12 @@ def test_an_adapter_is_compared_with_its_base(trained, tmp_path, capsys):
         (["--benchmark-id", "pocket", "--set", "training.lerning_rate=1"], "unknown key training.lerning_rate"),
         (["--benchmark-id", "pocket", "--learning-rate", "-1"], "training.learning_rate"),
         (["--benchmark-id", "pocket", "--val-path", "val.jsonl"], "--val-path goes with --train-path"),
+        (["--benchmark-id", "pocket", "--answer-format", "diff"], "--answer-format goes with --train-path"),
+        (["--train-path", "train.jsonl", "--benchmarks-dir", "."], "--benchmarks-dir goes with --benchmark-id"),
+        (["--benchmark-id", "pocket", "--set", "training.seed"], "--set training.seed: KEY=VALUE is expected"),
+        (["--benchmark-id", "pocket", "--set", "training.seed=[1"], "--set training.seed=[1: the value is not YAML"),
+        (["--benchmark-id", "pocket", "--config", "missing.yaml"], "missing.yaml: no such file"),
+        (["--benchmark-id", "pocket", "--set", "model.name=/nowhere"], "'/nowhere': there is no such directory"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, capsys, flags, message):
