@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import dagster as dg
-import pandas as pd
 import pyarrow as pa
 
 from rllm_assets.assets.display import log_progress, picture, refusing, schema_of
@@ -64,6 +63,8 @@ def evaluation_metrics(
 
     One row an issue and policy. All policies get the same prompts and seeds.
     """
+    import pandas as pd
+
     from rllm_assets.evaluation import plots
     from rllm_assets.evaluation.compare import evaluate, gate, report, telling_issue
     from rllm_assets.models.found import find_model

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Mapping
 
 import dagster as dg
-import pandas as pd
 
 from rllm_assets.assets.display import log_progress, picture, refusing
 from rllm_assets.assets.sizes import GPU_POOL, OWNERS, heavy_tags
@@ -40,6 +39,8 @@ def lora_checkpoint(
 
     A killed run goes on from its last checkpoint when the asset is materialized again.
     """
+    import pandas as pd
+
     from rllm_assets.evaluation import plots
     from rllm_assets.models.found import find_model
     from rllm_assets.training.inputs import training_data

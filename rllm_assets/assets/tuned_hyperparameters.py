@@ -3,7 +3,6 @@
 import json
 
 import dagster as dg
-import pandas as pd
 
 from rllm_assets.assets.display import log_progress, picture, refusing
 from rllm_assets.assets.sizes import GPU_POOL, OWNERS, heavy_tags
@@ -34,6 +33,8 @@ def tuned_hyperparameters(
 
     The winner is measured again beside the default; where it does not win, the default stays and the asset says so.
     """
+    import pandas as pd
+
     from rllm_assets.evaluation import plots
     from rllm_assets.models.found import find_model
     from rllm_assets.training.inputs import training_data

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pandas.util import hash_array
 
 from rllm_assets.data.fixes import Fix, read_fix
 from rllm_assets.data.shingles import ShingleStore, shingles
@@ -247,6 +246,8 @@ def seconds(created_at: str) -> float:
 
 def _codes(values: Sequence[str], kind: int) -> Codes:
     """Return SipHash of each value, with a key of the kind's own."""
+    from pandas.util import hash_array
+
     key = f"{KINDS[kind]:.<16.16}"
     return hash_array(np.array(values, object), hash_key=key, categorize=False)  # pyright: ignore
 
