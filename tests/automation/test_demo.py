@@ -68,7 +68,7 @@ def test_it_says_how_to_go_on(tmp_path, tiny_model):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_can_be_stopped_and_leaves_nothing_running(tmp_path, tiny_model, how):
     write_benchmark(tmp_path / "benchmarks", tiny_model)
     with start(tmp_path, "--select", "historical_issues,trajectories") as process:
