@@ -156,16 +156,19 @@ def _show(line: str, display: StepDisplay) -> None:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let SIGTERM, and the end of the terminal, stop the demo as Ctrl-C does."""
+    """Let SIGTERM, and the end of the terminal unless `nohup` is used, stop the demo as Ctrl-C does."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = {signum: signal.signal(signum, interrupt) for signum in (signal.SIGTERM, signal.SIGHUP)}
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGHUP)}
+    heeded = {signum: handler for signum, handler in before.items() if handler is not signal.SIG_IGN}
+    for signum in heeded:
+        signal.signal(signum, interrupt)
     try:
         yield
     finally:
-        for signum, handler in before.items():
+        for signum, handler in heeded.items():
             signal.signal(signum, handler)
 
 
