@@ -111,11 +111,18 @@ def register(instance: dg.DagsterInstance, chosen: Iterable[Benchmark]) -> None:
         ModelError: where a base model cannot be had.
     """
     chosen = list(chosen)
+    # First, because a model may have to be downloaded, and the sensor is not to find a partition that nobody has asked for.
+    observations = [
+        observation
+        for benchmark in chosen
+        for observation in (
+            observe_benchmark(benchmark),
+            observe_base_model(benchmark.id, benchmark.resolve().config.model.name),
+        )
+    ]
     instance.add_dynamic_partitions(str(benchmarks.name), [benchmark.id for benchmark in chosen])
-    for benchmark in chosen:
-        instance.report_runless_asset_event(observe_benchmark(benchmark))
-        model = benchmark.resolve().config.model.name
-        instance.report_runless_asset_event(observe_base_model(benchmark.id, model))
+    for observation in observations:
+        instance.report_runless_asset_event(observation)
 
 
 def require_daemon(instance: dg.DagsterInstance) -> None:

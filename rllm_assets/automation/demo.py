@@ -85,7 +85,12 @@ def _demo(args: argparse.Namespace, console: Console) -> int:
     benchmark = find_benchmark(args.benchmark)
     console.print(f"[bold]{benchmark.id}[/]: {escape(benchmark.description)}", highlight=False)
     minutes = sum(BUDGET.values()) / 60
-    console.print(f"DAGSTER_HOME {home}; budget {minutes:.0f} minutes on two cores", highlight=False, soft_wrap=True)
+    console.print(
+        f"DAGSTER_HOME {home}; budget {minutes:.0f} minutes on two cores",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
     with dg.DagsterInstance.get() as instance, console.status("looking at the base model (converted on first use)"):
         for run_id in end_lost_runs(instance):
             console.print(f"run {run_id} was killed; its place in the pool is free again", highlight=False)
@@ -114,7 +119,7 @@ def _materialize(args: argparse.Namespace, log: Path, console: Console) -> tuple
     command += ["--select", args.select, "--partition", args.benchmark]
     overrides = {"resources": {"settings": {"config": {"overrides": {"training.seed": args.seed}}}}}
     command += ["--config-json", json.dumps(overrides)]
-    console.print(f"$ {shlex.join(command)}", highlight=False, soft_wrap=True)
+    console.print(f"$ {shlex.join(command)}", highlight=False, markup=False, soft_wrap=True)
     with _stoppable(), StepDisplay(console, BUDGET) as display, log.open("w", encoding="utf-8") as file:
         # In a group of its own, so that it is stopped once and together with its steps.
         process = subprocess.Popen(
@@ -204,10 +209,10 @@ def _times(seconds: Mapping[str, float], total: float) -> Table:
 def _show_endpoint(home: Path, deployed: Path, console: Console) -> None:
     endpoint = json.loads((deployed / "endpoint.json").read_text(encoding="utf-8"))
     console.print(f"[bold]{'Endpoint':9}[/] {endpoint['url']}", highlight=False, soft_wrap=True)
-    console.print(f"[bold]{'Ask it':9}[/] bash {deployed / 'curl.sh'}", highlight=False, soft_wrap=True)
+    console.print(f"[bold]{'Ask it':9}[/] bash {escape(str(deployed / 'curl.sh'))}", highlight=False, soft_wrap=True)
     console.print((deployed / "curl.sh").read_text(encoding="utf-8"), highlight=False, soft_wrap=True, markup=False)
     stop = f"{sys.executable} -m rllm_assets.scripts.endpoints --stop {endpoint['name']}"
-    console.print(f"[bold]{'Stop it':9}[/] DAGSTER_HOME={home} {stop}", highlight=False, soft_wrap=True)
+    console.print(f"[bold]{'Stop it':9}[/] {escape(f'DAGSTER_HOME={home} {stop}')}", highlight=False, soft_wrap=True)
 
 
 def _show_ways_on(home: Path, deployed: Path, console: Console) -> None:
@@ -218,7 +223,7 @@ def _show_ways_on(home: Path, deployed: Path, console: Console) -> None:
         ("Lineage", f"{python / 'python'} -m rllm_assets.scripts.lineage {deployed}" if deployed.exists() else ""),
     ):
         if text:
-            console.print(f"[bold]{title:9}[/] {text}", highlight=False, soft_wrap=True)
+            console.print(f"[bold]{title:9}[/] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

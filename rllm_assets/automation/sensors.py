@@ -43,9 +43,9 @@ def new_benchmarks(context: dg.SensorEvaluationContext, settings: Settings) -> d
     if not changed and not added:
         return dg.SkipReason(f"{len(found)} benchmarks, none new or changed{problems}")
 
-    now: dict[str, _Seen] = {
-        name: {"hash": hashes[name], "revision": _revision(seen.get(name), name in changed)} for name in found
-    }
+    # What cannot be read just now stays known: put right again with its old content, it is not new.
+    now: dict[str, _Seen] = dict(seen)
+    now |= {name: {"hash": hashes[name], "revision": _revision(seen.get(name), name in changed)} for name in found}
     return dg.SensorResult(
         run_requests=[
             # Content and revision are part of the key: what has changed runs again, even back to what it was.

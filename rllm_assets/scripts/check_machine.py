@@ -41,7 +41,7 @@ def _install(console: Console) -> None:
         done = subprocess.run(command, env=quiet, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            console.print(f"{' '.join(command)} failed: {reason}", highlight=False, soft_wrap=True)
+            console.print(f"{' '.join(command)} failed: {escape(reason)}", highlight=False, soft_wrap=True)
             return
 
 

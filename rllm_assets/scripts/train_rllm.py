@@ -126,7 +126,7 @@ async def _train(args: argparse.Namespace, console: Console) -> int:
     output = Console()
     if trained.report is not None:
         output.print(report_table(trained.report))
-    output.print(f"adapter: {trained.adapter}", highlight=False, soft_wrap=True)
+    output.print(f"adapter: {trained.adapter}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

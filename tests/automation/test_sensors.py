@@ -161,7 +161,18 @@ def test_an_invalid_file_is_reported_and_blocks_nobody(instance, tmp_path, tiny_
     assert "broken/benchmark.yaml: not readable as YAML" in again.skip_message
 
 
-def test_a_deleted_benchmark_is_forgotten_quietly(instance, tmp_path, tiny_model, embedded):
+def test_a_benchmark_that_was_broken_for_a_while_is_not_new(instance, tmp_path, tiny_model, embedded):
+    write_benchmark(tmp_path, tiny_model)
+    first = tick(instance, tmp_path)
+    (tmp_path / "tiny" / "benchmark.yaml").write_text("id: [")
+    write_benchmark(tmp_path, tiny_model, "other")
+    second = tick(instance, tmp_path, first.cursor)
+    assert [key for key, _ in requested(second)] == ["other"]
+    write_benchmark(tmp_path, tiny_model)
+    assert isinstance(tick(instance, tmp_path, second.cursor), dg.SkipReason)
+
+
+def test_a_deleted_benchmark_is_no_error(instance, tmp_path, tiny_model, embedded):
     write_benchmark(tmp_path, tiny_model)
     first = tick(instance, tmp_path)
     (tmp_path / "tiny" / "benchmark.yaml").unlink()
