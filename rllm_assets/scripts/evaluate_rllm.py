@@ -12,14 +12,13 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rllm_assets.config import RLLMConfig
 from rllm_assets.data.benchmarks import Benchmark, find_benchmark
 from rllm_assets.data.files import write_text
 from rllm_assets.data.issues import Issue, Rejected
 from rllm_assets.scripts.flags import add_config_flags, add_source_flags, refuse_idle, resolved_config
-from rllm_assets.scripts.showing import print_error, report_table
+from rllm_assets.scripts.showing import print_error, progress_bar, report_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,12 +57,12 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
     from rllm_assets.evaluation.compare import evaluate, report, require_adapter
 
     require_adapter(args.adapter)
-    held_out, rejected = _held_out(args, benchmark, config)
+    with console.status("verifying the issues" if benchmark else "reading the issues"):
+        held_out, rejected = _held_out(args, benchmark, config)
     for row in rejected:
         console.print(f"[yellow]left out[/] {escape(str(row))}", highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("answers", total=None)
+    with progress_bar(console) as progress:
+        task = progress.add_task("answers", total=None, status="")
         results = evaluate(
             config,
             held_out,

@@ -1,17 +1,54 @@
-"""Tables and errors for terminals."""
+"""Tables, progress and errors for terminals."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from rllm_assets.evaluation.records import Difference, Report
 
+# Before and after the steps: what is counted, of how many, and what it is.
+_STAGES = (
+    ("base_sampled", "base_sampled_total", "sampling the base"),
+    ("warm_start_step", "warm_start_steps", "warm start"),
+    ("compared", "compared_total", "comparing with the base"),
+)
+_SHOWN = ("reward", "fold_pass_rate", "response_tokens")
 _NAMES = {"base": "base", "warm_start": "warm start", "lora": "LoRA"}
 
 
 def print_error(console: Console, error: Exception) -> None:
     """Print an error as one line, the brackets in it as they are."""
     console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+
+
+def progress_bar(console: Console) -> Progress:
+    """Return a bar with how much is done, the time, and the task's field `status`."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TextColumn("{task.fields[status]}", markup=False), console=console)
+
+
+@contextlib.contextmanager
+def training_bar(console: Console) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    """Show a bar that follows a training; yields what `RLLMTrainer` is to call with its metrics."""
+    with progress_bar(console) as progress:
+        task = progress.add_task("training", total=None, status="loading the model")
+        steps: float | None = None
+
+        def show(metrics: Mapping[str, float]) -> None:
+            nonlocal steps
+            for done, total, what in _STAGES:
+                if done in metrics:
+                    progress.update(task, total=metrics[total], completed=metrics[done], status=what)
+                    return
+            steps = metrics.get("planned_steps", steps)
+            status = "  ".join(f"{name} {metrics[name]:.3g}" for name in _SHOWN if name in metrics)
+            progress.update(task, total=steps, completed=metrics["step"], status=status)
+
+        yield show
 
 
 def report_table(report: Report) -> Table:

@@ -7,17 +7,16 @@ python -m rllm_assets.scripts.train_rllm --train-path train.jsonl --val-path val
 import argparse
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rllm_assets.config import Resolved
 from rllm_assets.data.benchmarks import find_benchmark
 from rllm_assets.scripts.flags import add_config_flags, add_source_flags, refuse_idle, resolved_config
-from rllm_assets.scripts.showing import print_error, report_table
+from rllm_assets.scripts.showing import print_error, report_table, training_bar
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,38 +78,18 @@ async def _train(args: argparse.Namespace, console: Console) -> int:
     from rllm_assets.models.found import find_model
     from rllm_assets.training.api import RLLMTrainer
 
-    find_model(resolved.config.model.name)
+    with console.status("looking at the base model (converted on first use)"):
+        find_model(resolved.config.model.name)
     train_path, val_path, answer_format = args.train_path, args.val_path, args.answer_format or "function"
     if benchmark is not None:
         integration = BenchmarkIntegration(
             resolved.config, args.output_dir, args.benchmarks_dir, allow_unsandboxed=args.allow_unsandboxed
         )
-        _, train_path, val_path = await integration.convert_existing_benchmark(benchmark.id)
+        with console.status("verifying the issues"):
+            _, train_path, val_path = await integration.convert_existing_benchmark(benchmark.id)
         answer_format = benchmark.answer_format
 
-    with _progress(console) as progress:
-        task = progress.add_task("training", total=None, status="loading the model")
-
-        def on_metrics(metrics: Mapping[str, float]) -> None:
-            if "base_sampled" in metrics:
-                progress.update(
-                    task,
-                    total=metrics["base_sampled_total"],
-                    completed=metrics["base_sampled"],
-                    status="sampling the base",
-                )
-            elif "warm_start_steps" in metrics:
-                status = f"warm start, loss {metrics['warm_start_loss']:.3f}"
-                progress.update(
-                    task, total=metrics["warm_start_steps"], completed=metrics["warm_start_step"], status=status
-                )
-            else:
-                shown = ("reward", "fold_pass_rate", "response_tokens")
-                status = "  ".join(f"{name} {metrics[name]:.3g}" for name in shown if name in metrics)
-                progress.update(
-                    task, total=resolved.config.training.max_steps, completed=metrics["step"], status=status
-                )
-
+    with training_bar(console) as on_metrics:
         trainer = RLLMTrainer(
             resolved,
             args.output_dir,
@@ -134,11 +113,6 @@ def _without_max_steps(resolved: Resolved) -> Resolved:
     training = resolved.config.training.model_copy(update={"max_steps": None})
     config = resolved.config.model_copy(update={"training": training})
     return Resolved(config, {**resolved.origins, "training.max_steps": "command line (--epochs)"})
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TextColumn("{task.fields[status]}"), console=console)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from rllm_assets.models.found import find_model
 from rllm_assets.rollouts.first_attempts import sample_base
 from rllm_assets.training.records import Metrics, TrainingData, TrainingResult, run_key
 from rllm_assets.training.run import train
+from rllm_assets.training.schedules import ENDLESS, planned_steps
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ class RLLMTrainer:
         on_metrics: Callable[[Metrics], None] | None = None,
     ) -> None:
         """Bind configuration and output directory; nothing is loaded yet.
+
+        `on_metrics` is called with the metrics of each step, and before and after with how far sampling of the base
+        (`base_sampled` of `base_sampled_total`), the warm start, and the comparison (`compared` of `compared_total`) are.
 
         Raises:
             ConfigError: for a key that was set and has no effect in the chosen mode.
@@ -85,6 +89,8 @@ class RLLMTrainer:
                 raise TrainingFileError(f"{files} share issues: {found[0]}; `splits` says what is kept apart")
         config, unsandboxed = self._resolved.config, self._allow_unsandboxed
         data = self._with_rollouts(data)
+        if (steps := planned_steps(config.training, len(data.train))) < ENDLESS:
+            self._tell({"step": 0, "planned_steps": steps})
         # Another configuration or other data in the same output directory is another run.
         work = self._output / "work" / run_key(config, data, find_model(config.model.name).content_hash)[:16]
         result = train(config, data, work, self._on_metrics, allow_unsandboxed=unsandboxed)
@@ -97,6 +103,10 @@ class RLLMTrainer:
             for file in result.adapter.iterdir():
                 (target / file.name).write_bytes(file.read_bytes())
         return Trained(self._output / "adapter", result, rejected, comparison)
+
+    def _tell(self, metrics: Metrics) -> None:
+        if self._on_metrics is not None:
+            self._on_metrics(metrics)
 
     def _leaks(self, data: TrainingData, val: list[Issue]) -> list[str]:
         train = issues_to_table([*data.train, *data.fold])
@@ -111,12 +121,12 @@ class RLLMTrainer:
         if not wanted or known or config.trajectories.rollouts_per_issue == 0:
             return data
 
-        def progress(done: int, total: int) -> None:
-            if self._on_metrics is not None:
-                self._on_metrics({"step": 0, "base_sampled": done, "base_sampled_total": total})
-
         attempts, _ = sample_base(
-            config, data.train, self._answer_format, progress, allow_unsandboxed=self._allow_unsandboxed
+            config,
+            data.train,
+            self._answer_format,
+            lambda done, total: self._tell({"step": 0, "base_sampled": done, "base_sampled_total": total}),
+            allow_unsandboxed=self._allow_unsandboxed,
         )
         return TrainingData(data.train, data.fold, attempts, self._answer_format)
 
@@ -126,6 +136,7 @@ class RLLMTrainer:
             val,
             self._answer_format,
             {"base": None, "lora": adapter},
+            lambda done, total: self._tell({"compared": done, "compared_total": total}),
             allow_unsandboxed=self._allow_unsandboxed,
         )
         return report(self._output.name, results, self._resolved.config.evaluation)

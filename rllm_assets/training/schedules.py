@@ -13,6 +13,16 @@ _SCHEDULES: Mapping[str, Callable[[float], float]] = {
 }
 
 
+# Steps of a run that max_minutes ends.
+ENDLESS = 10**9
+
+
+def planned_steps(training: TrainingConfig, issues: int) -> int:
+    """Return after how many steps a training on so many issues ends; `ENDLESS` where only `max_minutes` ends it."""
+    by_epochs = math.ceil(training.epochs * issues / training.batch_size) if training.epochs else None
+    return min((limit for limit in (training.max_steps, by_epochs) if limit is not None), default=ENDLESS)
+
+
 def learning_rate(training: TrainingConfig, step: int, total_steps: int) -> float:
     """Return the share of the peak learning rate at a step that counts from 1."""
     if step <= training.warmup_steps:

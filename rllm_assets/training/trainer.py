@@ -1,6 +1,5 @@
 """The trainer: sample, verify, reward, update; checkpointed, resumable, stopped by a fold of the training split."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from rllm_assets.training.records import (
 )
 from rllm_assets.training.rollout_log import rollout_metrics, rollout_rows
 from rllm_assets.training.rounds import Group, Source, sample_rounds
-from rllm_assets.training.schedules import learning_rate, response_limit
+from rllm_assets.training.schedules import learning_rate, planned_steps, response_limit
 from rllm_assets.training.update import BadLossError, Optimizers, UpdateMetrics, Updater
 from rllm_assets.training.usable import solved_before, usable
 from rllm_assets.training.warm_adapter import WARM_START, load_warm_start, save_warm_start, warm_start_key
@@ -72,7 +71,7 @@ class Trainer:
             allow_in_process=config.rewards.allow_in_process,
         )
         self._judge = Judge(self._data.answer_format, verifier, Scorer(config.rewards, for_training=True), config.agent)
-        self._total_steps = self._count_steps()
+        self._total_steps = planned_steps(config.training, len(self._data.train))
         self._issues = {issue.instance_id: issue for issue in self._data.train}
         self._curriculum = Curriculum(
             list(self._issues), config.training.curriculum, config.training.seed, solved_before(self._data)
@@ -269,15 +268,6 @@ class Trainer:
             rollouts=self._rollout_log.path,
             warnings=self._warnings,
         )
-
-    def _count_steps(self) -> int:
-        training = self._config.training
-        by_epochs = (
-            math.ceil(training.epochs * len(self._data.train) / training.batch_size) if training.epochs else None
-        )
-        limits = [limit for limit in (training.max_steps, by_epochs) if limit is not None]
-        # Without a limit in steps, max_minutes ends the run.
-        return min(limits) if limits else 10**9
 
     def _raise_alarm(self, groups: Sequence[Group]) -> None:
         verdicts = [rollout.verdict for group in groups for rollout in group]

@@ -4,7 +4,7 @@ import pytest
 
 from rllm_assets.config import Layer, RLLMConfig, TrainingConfig, get_deepcoder_config, resolve
 from rllm_assets.config.resolve import ConfigError
-from rllm_assets.training.schedules import learning_rate, response_limit
+from rllm_assets.training.schedules import ENDLESS, learning_rate, planned_steps, response_limit
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,20 @@ from rllm_assets.training.schedules import learning_rate, response_limit
 def test_the_learning_rate_warms_up_and_ends(schedule, shares):
     training = TrainingConfig(max_steps=6, warmup_steps=2, schedule=schedule)
     assert [learning_rate(training, step, 6) for step in range(1, 7)] == pytest.approx(shares, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("limits", "steps"),
+    [
+        ({"max_steps": 5}, 5),
+        ({"epochs": 3}, 6),
+        ({"epochs": 0.1}, 1),
+        ({"epochs": 3, "max_steps": 4}, 4),
+        ({"max_minutes": 1}, ENDLESS),
+    ],
+)
+def test_a_training_ends_with_its_first_limit(limits, steps):
+    assert planned_steps(TrainingConfig(batch_size=4, **limits), issues=7) == steps
 
 
 def test_the_context_lengthens_by_stages():
