@@ -17,6 +17,7 @@ from dagster_k8s.job import DagsterK8sJobConfig, UserDefinedDagsterK8sConfig, co
 from kubernetes.client import ApiClient
 
 from rllm_assets.assets.sizes import heavy_tags
+from tests.deploy.test_local import ONE_RUN_A_PARTITION
 
 Values = dict[str, Any]
 
@@ -171,3 +172,10 @@ def test_the_readme_gives_the_versions_that_are_meant(
     assert f"--tag {code['image']['repository']}:{code['image']['tag']} ." in readme
     for block in yaml.safe_load_all((repository / "deploy" / "kustomize" / "base" / "namespace.yaml").read_text()):
         assert f"--namespace {block['metadata']['name']} " in readme
+
+
+def test_a_partition_has_one_run_at_a_time(values: Values) -> None:
+    coordinator = values["dagsterDaemon"]["runCoordinator"]
+    assert coordinator["type"] == "QueuedRunCoordinator"
+    limits = coordinator["config"]["queuedRunCoordinator"]["tagConcurrencyLimits"]
+    assert limits == ONE_RUN_A_PARTITION
