@@ -18,8 +18,9 @@ from rich.console import Console
 from rllm_assets.automation.following import BackfillGoneError, follow
 from rllm_assets.automation.lost_runs import end_lost_runs
 from rllm_assets.automation.partitions import benchmarks
-from rllm_assets.automation.sources import observe_base_model, observe_benchmark
+from rllm_assets.automation.sources import base_model_of, observe_base_model, observe_benchmark
 from rllm_assets.automation.under_way import under_way
+from rllm_assets.config import ConfigError
 from rllm_assets.data.benchmarks import Benchmark, BenchmarkError, discover, find_benchmark
 from rllm_assets.models.embedded import ModelError
 from rllm_assets.scripts.showing import print_error
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             backfill_id = submit(args.workspace, [benchmark.id for benchmark in chosen], assets)
             console.print(f"backfill {backfill_id}: {', '.join(b.id for b in chosen)}", highlight=False)
             return 0 if args.no_wait or follow(instance, backfill_id, console) else 1
-    except (BackfillError, BackfillGoneError, BenchmarkError, ModelError, dg.DagsterError) as error:
+    except (BackfillError, BackfillGoneError, BenchmarkError, ConfigError, ModelError, dg.DagsterError) as error:
         print_error(console, error)
         return 2
     except KeyboardInterrupt:
@@ -108,6 +109,7 @@ def register(instance: dg.DagsterInstance, chosen: Iterable[Benchmark]) -> None:
     """Add the partitions that are missing, and observe the data versions of the benchmarks and their base models.
 
     Raises:
+        ConfigError: where ``$RLLM_CONFIG`` is wrong.
         ModelError: where a base model cannot be had.
     """
     chosen = list(chosen)
@@ -117,7 +119,7 @@ def register(instance: dg.DagsterInstance, chosen: Iterable[Benchmark]) -> None:
         for benchmark in chosen
         for observation in (
             observe_benchmark(benchmark),
-            observe_base_model(benchmark.id, benchmark.resolve().config.model.name),
+            observe_base_model(benchmark.id, base_model_of(benchmark)),
         )
     ]
     instance.add_dynamic_partitions(str(benchmarks.name), [benchmark.id for benchmark in chosen])

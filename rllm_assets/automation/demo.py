@@ -24,6 +24,7 @@ from rich.table import Table
 from rllm_assets.automation.backfill import register
 from rllm_assets.automation.lost_runs import end_lost_runs
 from rllm_assets.automation.step_display import StepDisplay
+from rllm_assets.config import ConfigError
 from rllm_assets.data.benchmarks import BenchmarkError, find_benchmark
 from rllm_assets.evaluation.records import Report
 from rllm_assets.models.embedded import ModelError
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         return _demo(args, console)
-    except (DemoError, BenchmarkError, ModelError) as error:
+    except (DemoError, BenchmarkError, ConfigError, ModelError) as error:
         print_error(console, error)
         return 1
     except KeyboardInterrupt:

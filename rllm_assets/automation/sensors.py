@@ -10,8 +10,9 @@ import dagster as dg
 from rllm_assets.automation.jobs import to_the_gate
 from rllm_assets.automation.lost_runs import end_lost_runs
 from rllm_assets.automation.partitions import benchmarks
-from rllm_assets.automation.sources import observe_base_model, observe_benchmark
+from rllm_assets.automation.sources import base_model_of, observe_base_model, observe_benchmark
 from rllm_assets.automation.under_way import under_way
+from rllm_assets.config import ConfigError
 from rllm_assets.data.benchmarks import BUNDLED, Benchmark, BenchmarkError, discover
 from rllm_assets.data.clones import CloneError
 from rllm_assets.models.embedded import ModelError
@@ -106,9 +107,9 @@ def _models_here(changed: Sequence[Benchmark], context: dg.SensorEvaluationConte
 
     observations: list[dg.AssetObservation] = []
     for benchmark in changed:
-        model = benchmark.resolve().config.model.name
         try:
+            model = base_model_of(benchmark)
             observations += [observe_base_model(benchmark.id, model)] if is_here(model) else []
-        except ModelError as error:
+        except (ConfigError, ModelError) as error:
             context.log.error(str(error))
     return observations

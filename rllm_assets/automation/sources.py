@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from rllm_assets.config import environment_layer
 from rllm_assets.data.benchmarks import Benchmark
 
 DATA_VERSION = "dagster/data_version"
@@ -15,6 +16,15 @@ def observe_benchmark(benchmark: Benchmark) -> dg.AssetObservation:
         metadata={"path": dg.MetadataValue.path(str(benchmark.source_path)), "source": benchmark.source},
         tags={DATA_VERSION: benchmark.content_hash()},
     )
+
+
+def base_model_of(benchmark: Benchmark) -> str:
+    """Return the name of a benchmark's base model, as far as no run config says otherwise.
+
+    Raises:
+        ConfigError: where ``$RLLM_CONFIG`` is wrong.
+    """
+    return benchmark.resolve(environment_layer()).config.model.name
 
 
 def observe_base_model(benchmark_id: str, name: str) -> dg.AssetObservation:

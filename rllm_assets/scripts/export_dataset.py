@@ -27,6 +27,7 @@ from rllm_assets.data.issues import Rejected
 from rllm_assets.data.places import storage_root
 from rllm_assets.data.trajectories import Kind
 from rllm_assets.scripts.flags import add_config_flags, resolved_config
+from rllm_assets.scripts.showing import print_error
 
 _SHOWN = 10
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _export(args, console)
     except (ValueError, RuntimeError, OSError, pa.ArrowException) as error:
-        console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        print_error(console, error)
         return 2
 
 

@@ -149,6 +149,13 @@ def test_a_model_that_is_not_here_is_left_to_the_run(instance, tmp_path, tiny_mo
     assert [key for key, _ in requested(found)] == ["tiny"]
 
 
+def test_the_base_model_is_the_one_that_the_deployment_sets(instance, tmp_path, tiny_model, embedded, monkeypatch):
+    monkeypatch.setenv("RLLM_CONFIG", json.dumps({"model.name": str(tiny_model)}))
+    found = tick(instance, tmp_path)
+    (model,) = [event for event in found.asset_events if event.asset_key.to_user_string() == "base_model"]
+    assert model.metadata["name"].value == str(tiny_model)
+
+
 def test_an_invalid_file_is_reported_and_blocks_nobody(instance, tmp_path, tiny_model, embedded):
     write_benchmark(tmp_path, tiny_model)
     broken = tmp_path / "broken"
