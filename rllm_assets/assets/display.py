@@ -18,7 +18,7 @@ LIBRARY_ERRORS: Mapping[str, Sequence[str]] = {
     "rllm_assets.data.answers": ("AnswerFormatError",),
     "rllm_assets.data.benchmarks": ("BenchmarkError",),
     "rllm_assets.data.splits": ("SplitError",),
-    "rllm_assets.evaluation.compare": ("EvaluationError",),
+    "rllm_assets.evaluation.records": ("EvaluationError",),
     "rllm_assets.models.embedded": ("ModelError",),
     "rllm_assets.rewards.quality": ("RuffError",),
     "rllm_assets.rewards.score": ("ScoreError",),

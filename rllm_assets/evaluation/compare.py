@@ -9,7 +9,16 @@ from rllm_assets.config import EvaluationConfig, RLLMConfig
 from rllm_assets.data.answers import answer_format
 from rllm_assets.data.issues import Issue
 from rllm_assets.evaluation.groups import resampled_groups
-from rllm_assets.evaluation.records import Difference, Gate, IssueResult, PolicyName, PolicyScores, Report
+from rllm_assets.evaluation.records import (
+    Difference,
+    EvaluationError,
+    Gate,
+    IssueResult,
+    PolicyName,
+    PolicyScores,
+    Report,
+    require_adapter,
+)
 from rllm_assets.evaluation.statistics import bootstrap, compare, mcnemar, pass_at_k
 from rllm_assets.models.found import find_model
 from rllm_assets.models.loading import load_tokenizer
@@ -18,10 +27,6 @@ from rllm_assets.models.sampler import Sampler
 from rllm_assets.rewards import Scorer
 from rllm_assets.rollouts import Judge, Rollout, collect, fitting
 from rllm_assets.verification import Verifier
-
-
-class EvaluationError(RuntimeError):
-    """There is nothing to evaluate on, or no verdicts; the message says why."""
 
 
 def spread(issues: Sequence[Issue], limit: int | None) -> list[Issue]:
@@ -34,16 +39,6 @@ def spread(issues: Sequence[Issue], limit: int | None) -> list[Issue]:
     turns = max(len(group) for group in by_group.values())
     in_turn = [by_group[g][turn] for turn in range(turns) for g in sorted(by_group) if turn < len(by_group[g])]
     return sorted(in_turn[:limit], key=lambda i: i.instance_id)
-
-
-def require_adapter(path: Path) -> None:
-    """Raise where a directory holds no adapter.
-
-    Raises:
-        EvaluationError: naming the file that is not there.
-    """
-    if not (path / "adapter_model.safetensors").is_file():
-        raise EvaluationError(f"{path} holds no adapter: adapter_model.safetensors is not there")
 
 
 def evaluate(

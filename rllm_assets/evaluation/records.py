@@ -1,8 +1,14 @@
 """What an evaluation says."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+
+class EvaluationError(RuntimeError):
+    """There is nothing to evaluate on, or no verdicts; the message says why."""
+
 
 PolicyName = Literal["base", "warm_start", "lora"]
 
@@ -82,3 +88,13 @@ class Gate(_Record):
     name: str
     passed: bool
     reasons: list[str]
+
+
+def require_adapter(path: Path) -> None:
+    """Raise where a directory holds no adapter.
+
+    Raises:
+        EvaluationError: naming the file that is not there.
+    """
+    if not (path / "adapter_model.safetensors").is_file():
+        raise EvaluationError(f"{path} holds no adapter: adapter_model.safetensors is not there")

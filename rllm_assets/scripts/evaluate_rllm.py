@@ -17,8 +17,9 @@ from rllm_assets.config import RLLMConfig
 from rllm_assets.data.benchmarks import Benchmark, find_benchmark
 from rllm_assets.data.files import write_text
 from rllm_assets.data.issues import Issue, Rejected
+from rllm_assets.evaluation.records import require_adapter
 from rllm_assets.scripts.flags import add_config_flags, add_source_flags, refuse_idle, resolved_config
-from rllm_assets.scripts.showing import print_error, progress_bar, report_table
+from rllm_assets.scripts.showing import find_model_first, print_error, progress_bar, report_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,10 +54,11 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
     refuse_idle(args, {"--answer-format": "--val-path", "--benchmarks-dir": "--benchmark-id"})
     benchmark = find_benchmark(args.benchmark_id, args.benchmarks_dir) if args.benchmark_id else None
     config = resolved_config(args, benchmark, {}).config
-    # After the checks, because torch takes seconds.
-    from rllm_assets.evaluation.compare import evaluate, report, require_adapter
-
     require_adapter(args.adapter)
+    find_model_first(console, config.model.name)
+    # After the checks, because torch takes seconds.
+    from rllm_assets.evaluation.compare import evaluate, report
+
     with console.status("verifying the issues" if benchmark else "reading the issues"):
         held_out, rejected = _held_out(args, benchmark, config)
     for row in rejected:

@@ -1,6 +1,7 @@
 """Tables, progress and errors for terminals."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 
 from rich.console import Console
@@ -23,6 +24,20 @@ _NAMES = {"base": "base", "warm_start": "warm start", "lora": "LoRA"}
 def print_error(console: Console, error: Exception) -> None:
     """Print an error as one line, the brackets in it as they are."""
     console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+
+
+def find_model_first(console: Console, name: str) -> None:
+    """Convert or download the base model, if need be, before there is a bar; afterwards, weights are loaded without bars.
+
+    Raises:
+        ModelError: where there is no such model.
+    """
+    from rllm_assets.models.found import find_model
+
+    with console.status("looking at the base model (converted on first use)"):
+        find_model(name)
+    # Read when transformers is imported, here and in workers.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def progress_bar(console: Console) -> Progress:

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rllm_assets.config import Resolved
 from rllm_assets.data.benchmarks import find_benchmark
 from rllm_assets.scripts.flags import add_config_flags, add_source_flags, refuse_idle, resolved_config
-from rllm_assets.scripts.showing import print_error, report_table, training_bar
+from rllm_assets.scripts.showing import find_model_first, print_error, report_table, training_bar
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,13 +73,11 @@ async def _train(args: argparse.Namespace, console: Console) -> int:
     if args.epochs is not None and resolved.origins.get("training.max_steps") != "command line":
         # Whoever asks for three epochs wants three, not the preset's number of steps.
         resolved = _without_max_steps(resolved)
+    find_model_first(console, resolved.config.model.name)
     # After the checks, because torch takes seconds.
     from rllm_assets.integration import BenchmarkIntegration
-    from rllm_assets.models.found import find_model
     from rllm_assets.training.api import RLLMTrainer
 
-    with console.status("looking at the base model (converted on first use)"):
-        find_model(resolved.config.model.name)
     train_path, val_path, answer_format = args.train_path, args.val_path, args.answer_format or "function"
     if benchmark is not None:
         integration = BenchmarkIntegration(
