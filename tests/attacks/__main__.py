@@ -41,7 +41,7 @@ def rows() -> Iterator[Row]:
         for name, code in functions.ATTACKS.items():
             yield _judged("a function's verdict", name, verifier.verify(functions.secret(), code))
         for name, code in suites.ATTACKS.items():
-            yield _judged("a suite's verdict", name, verifier.verify(suites.halve(), code))
+            yield _judged("a suite's verdict", name, verifier.verify(suites.halve(name), code))
         asked = issue(timeout=5.0)
         for name, code in {**repositories.ATTACKS, **repositories.GETS_THROUGH}.items():
             yield _judged("a repository's verdict", name, verifier.verify(asked, code))
