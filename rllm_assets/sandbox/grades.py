@@ -79,7 +79,7 @@ def probe(grade: Grade) -> str | None:
     try:
         with Pool(grade, (ATTACKS,), 1, _PROBE_LIMITS) as pool:
             escapes = sorted(_escapes(pool))
-    except (SandboxError, SandboxUnavailableError) as error:
+    except (SandboxError, SandboxUnavailableError, OSError) as error:
         return str(error)
     if grade == "gvisor":
         escapes = [escape for escape in escapes if escape not in _CONTAINERS_OWN]
