@@ -12,7 +12,7 @@ from typing import TypeAlias
 from rllm_assets.data.changes import ChangeError, Tree
 from rllm_assets.data.hashing import content_hash
 from rllm_assets.data.issues import FunctionTask, Issue
-from rllm_assets.data.repositories import TaskError, repository_of
+from rllm_assets.data.repositories import TaskError, files_of_tests, repository_of
 from rllm_assets.data.verdicts import Verdict
 from rllm_assets.sandbox.grades import open_sandbox
 from rllm_assets.sandbox.jobs import Grade, Limits, Outcome, Program, SandboxError
@@ -158,7 +158,7 @@ class Verifier:
 
     def _unless_taken_in(self, issue: Issue, trial: Trial, judged: Verdict) -> Verdict:
         """Return the verdict on a candidate that passes its tests, after a run with some that an honest one fails."""
-        decoys = self._proven_decoys(issue)
+        decoys = self._proven_decoys(issue, trial)
         if not decoys:
             return judged
         decoy = secrets.choice(decoys)
@@ -170,9 +170,10 @@ class Verifier:
         reason = one_line(f"{taken[0]} passes whatever it expects: with another value in it, it still passed")
         return judged.model_copy(update={"status": "failed", "reason": reason, "tests_passed": 0})
 
-    def _proven_decoys(self, issue: Issue) -> list[Decoy]:
+    def _proven_decoys(self, issue: Issue, trial: Trial) -> list[Decoy]:
         """Return decoys of an issue that its own fix fails, so that no honest candidate is taken for another."""
-        key = content_hash([issue.instance_id, issue.base_commit, issue.patch, issue.test_patch, issue.FAIL_TO_PASS])
+        tests = [trial.tree[path] for path in files_of_tests(issue.FAIL_TO_PASS)]
+        key = content_hash([issue.instance_id, issue.patch, issue.FAIL_TO_PASS, tests])
         if key not in self._decoys:
             try:
                 fixed = repositories.trial(issue, repository_of(issue), issue.patch)
