@@ -31,7 +31,8 @@ _CONTAINERS_OWN = frozenset(
 # What gVisor's kernel says of itself, whatever it runs on.
 _GVISOR_VERSION = "#1 SMP Sun Jan 10 15:06:54 PST 2016"
 _PROBE_LIMITS = Limits(memory_mb=128, processes=16)
-_PROBE_SECONDS = 10.0
+# Far more than a probe takes, so that a busy machine is not taken for a leaking sandbox.
+_PROBE_SECONDS = 50.0
 
 
 def open_sandbox(

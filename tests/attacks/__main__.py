@@ -33,7 +33,7 @@ def rows() -> Iterator[Row]:
             said = ast.literal_eval(outcome.result.decode())
             yield Row("the host", name, said != "done", said)
         for name, greed in resources.ATTACKS.items():
-            outcome = pool.run(Job(PYTHON.modules[-1], greed.code.encode(), 1.0))
+            outcome = pool.run(Job(PYTHON.modules[-1], greed.code.encode(), greed.seconds))
             left = pool.survivors()
             how = f"{outcome.ended}, {len(left)} processes left"
             yield Row("resources", name, outcome.ended in greed.endings and not left, how)

@@ -7,6 +7,11 @@ class Greed(NamedTuple):
     code: str
     endings: tuple[str, ...]
 
+    @property
+    def seconds(self) -> float:
+        """Its deadline: what is ended for its memory and not its time shall have the time, on a busy machine too."""
+        return 1.0 if "timeout" in self.endings else 30.0
+
 
 ATTACKS = {
     "forks without end": Greed("import os\nwhile True:\n  try: os.fork()\n  except OSError: pass", ("timeout",)),
