@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=10_000)
     options = parser.parse_args()
-    task = clamp(timeout_seconds=2.0)
+    task = clamp(timeout_seconds=0.5)
     work = [(task, code) for code in islice(cycle(HOSTILE), options.jobs)]
     before = left_behind()
     began = time.perf_counter()
