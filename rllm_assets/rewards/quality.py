@@ -55,8 +55,8 @@ def changed_lines(before: str, after: str) -> set[int]:
 
 def _findings(code: str, path: str) -> list[tuple[str | None, int]]:
     """Return the rule and the line of each finding."""
-    command = [_ruff(), "check", "--isolated", "--ignore-noqa", "--no-cache", "--quiet", "--exit-zero", "--select", RULES]
-    command += ["--output-format", "json", "--stdin-filename", Path(path).name, "-"]
+    command = [_ruff(), "check", "--isolated", "--no-cache", "--quiet", "--exit-zero", "--ignore-noqa"]
+    command += ["--select", RULES, "--output-format", "json", "--stdin-filename", Path(path).name, "-"]
     try:
         done = subprocess.run(command, input=code, capture_output=True, text=True, timeout=_SECONDS, check=True)
         return [(finding["code"], int(finding["location"]["row"])) for finding in json.loads(done.stdout)]
