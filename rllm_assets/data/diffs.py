@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from rllm_assets.data.changes import ChangeError, Changes, Tree, check_path, lines_of, places
 from rllm_assets.data.sections import unquoted
 
-_HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
+_HUNK = re.compile(r"^@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@")
 _NOTHING = "/dev/null"
 _REGULAR_MODES = ("100644", "100755", "100664")
 

@@ -114,12 +114,21 @@ def same(actual: JsonValue, expected: JsonValue, tolerance: float = 1e-9) -> boo
 def _same_members(actual: list[Any], expected: list[Any], tolerance: float) -> bool:
     if len(actual) != len(expected):
         return False
-    if sorted(map(repr, actual)) == sorted(map(repr, expected)):
-        return True
-    left = list(actual)
+    # Equal ones first: comparing each with each takes long, and hostile answers would make it take longest.
+    left: dict[str, list[Any]] = {}
+    for item in actual:
+        left.setdefault(repr(item), []).append(item)
+    missing = []
     for member in expected:
-        match = next((i for i, item in enumerate(left) if same(item, member, tolerance)), None)
+        equal = left.get(repr(member))
+        if equal:
+            equal.pop()
+        else:
+            missing.append(member)
+    rest = [item for items in left.values() for item in items]
+    for member in missing:
+        match = next((i for i, item in enumerate(rest) if same(item, member, tolerance)), None)
         if match is None:
             return False
-        left.pop(match)
+        rest.pop(match)
     return True

@@ -12,6 +12,8 @@ from rllm_assets.rewards.edits import Edit
 # pyflakes, pycodestyle's errors, bugbear, comprehensions, simplifications, complexity: what a reviewer would say, no taste.
 RULES = "E4,E7,E9,F,B,C4,SIM,C901,RET,PLE,PLW"
 _SECONDS = 30
+# What ruff calls code that does not parse; older versions gave it no name.
+_UNPARSABLE = ("invalid-syntax", None)
 
 
 class RuffError(RuntimeError):
@@ -20,6 +22,9 @@ class RuffError(RuntimeError):
 
 def findings_on_changed_lines(edit: Edit) -> tuple[int, int]:
     """Return the number of ruff's findings on lines that an edit adds or changes in Python files, and of those lines.
+
+    Comments that silence ruff do not count. In a file that does not parse, nothing can be found, so every changed line is a
+    finding.
 
     Raises:
         RuffError: where ruff is not installed or fails.
@@ -31,7 +36,9 @@ def findings_on_changed_lines(edit: Edit) -> tuple[int, int]:
         changed = changed_lines(before, after)
         lines += len(changed)
         if changed:
-            findings += sum(row in changed for row in _findings(after, path))
+            found = _findings(after, path)
+            broken = any(code in _UNPARSABLE for code, _ in found)
+            findings += len(changed) if broken else sum(row in changed for _, row in found)
     return findings, lines
 
 
@@ -46,12 +53,13 @@ def changed_lines(before: str, after: str) -> set[int]:
     }
 
 
-def _findings(code: str, path: str) -> list[int]:
-    command = [_ruff(), "check", "--isolated", "--no-cache", "--quiet", "--exit-zero", "--select", RULES]
-    command += ["--output-format", "json", "--stdin-filename", Path(path).name, "-"]
+def _findings(code: str, path: str) -> list[tuple[str | None, int]]:
+    """Return the rule and the line of each finding."""
+    command = [_ruff(), "check", "--isolated", "--no-cache", "--quiet", "--exit-zero", "--ignore-noqa"]
+    command += ["--select", RULES, "--output-format", "json", "--stdin-filename", Path(path).name, "-"]
     try:
         done = subprocess.run(command, input=code, capture_output=True, text=True, timeout=_SECONDS, check=True)
-        return [int(finding["location"]["row"]) for finding in json.loads(done.stdout)]
+        return [(finding["code"], int(finding["location"]["row"])) for finding in json.loads(done.stdout)]
     except (subprocess.SubprocessError, OSError, ValueError, KeyError, TypeError) as error:
         raise RuffError(f"ruff failed on {path}: {error}") from error
 

@@ -31,7 +31,8 @@ _CONTAINERS_OWN = frozenset(
 # What gVisor's kernel says of itself, whatever it runs on.
 _GVISOR_VERSION = "#1 SMP Sun Jan 10 15:06:54 PST 2016"
 _PROBE_LIMITS = Limits(memory_mb=128, processes=16)
-_PROBE_SECONDS = 10.0
+# Far more than a probe takes, so that a busy machine is not taken for a leaking sandbox.
+_PROBE_SECONDS = 50.0
 
 
 def open_sandbox(
@@ -79,7 +80,7 @@ def probe(grade: Grade) -> str | None:
     try:
         with Pool(grade, (ATTACKS,), 1, _PROBE_LIMITS) as pool:
             escapes = sorted(_escapes(pool))
-    except (SandboxError, SandboxUnavailableError) as error:
+    except (SandboxError, SandboxUnavailableError, OSError) as error:
         return str(error)
     if grade == "gvisor":
         escapes = [escape for escape in escapes if escape not in _CONTAINERS_OWN]

@@ -85,18 +85,22 @@ def drop_capabilities() -> None:
     _check(_libc.capset(header, bytes(24)), "capset")
 
 
-def filter_system_calls(program: bytes) -> None:
-    """Install a seccomp filter, as `rllm_assets.sandbox.seccomp.program` assembles it, for good."""
+class Filter(ctypes.Structure):
+    """A seccomp filter as the kernel takes it, made once of what `rllm_assets.sandbox.seccomp` assembles."""
 
-    class Program(ctypes.Structure):
-        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
+    def __init__(self, instructions: bytes) -> None:
+        super().__init__(len(instructions) // 8, instructions)
+
+
+def filter_system_calls(program: Filter) -> None:
+    """Install a seccomp filter for good."""
     no_new_privileges()
-    argument = Program(len(program) // 8, program)
     result = _libc.prctl(
         _PR_SET_SECCOMP,
         ctypes.c_ulong(_SECCOMP_MODE_FILTER),
-        ctypes.byref(argument),
+        ctypes.byref(program),
         ctypes.c_ulong(0),
         ctypes.c_ulong(0),
     )

@@ -172,6 +172,13 @@ def start(grade: Grade, programs: tuple[Program, ...], limits: Limits) -> Zygote
     Raises:
         SandboxError: where it does not come up, with what it said.
     """
+    try:
+        return _start(grade, programs, limits)
+    except OSError as error:
+        raise SandboxError(f"the machine refuses what a sandbox needs: {error}") from error
+
+
+def _start(grade: Grade, programs: tuple[Program, ...], limits: Limits) -> Zygote:
     with contextlib.ExitStack() as failure, contextlib.ExitStack() as started:
         errors = os.memfd_create("errors")
         failure.callback(os.close, errors)
@@ -180,13 +187,17 @@ def start(grade: Grade, programs: tuple[Program, ...], limits: Limits) -> Zygote
             owned = tempfile.mkdtemp(prefix="rllm-sandbox-")
             failure.callback(shutil.rmtree, owned, ignore_errors=True)
         inside, outside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        started.callback(inside.close)
         failure.callback(outside.close)
         information, told = os.pipe()
         started.callback(os.close, information)
+        # Closed as soon as the other side has it, or its end would not be seen.
+        handed = started.enter_context(contextlib.ExitStack())
+        handed.callback(os.close, told)
         modules = ["rllm_assets.sandbox.kernel", *(name for program in programs for name in program.modules)]
         code = _shipment([*modules, "rllm_assets.sandbox.zygote"], _options(grade, programs, limits), started)
         command, descriptors = [interpreter(), *_PYTHON, str(code)], [code]
-        with inside, os.fdopen(told, "wb"):
+        with inside, handed:
             if grade == "strong":
                 command, extra = _locked(command, programs, told, started)
                 descriptors += [told, *extra]
@@ -200,10 +211,11 @@ def start(grade: Grade, programs: tuple[Program, ...], limits: Limits) -> Zygote
                 cwd="/",
                 start_new_session=True,
             )
+        failure.callback(launcher.wait)
+        failure.callback(launcher.kill)
         _await_greeting(launcher, outside, errors)
         pid = json.loads(os.read(information, 65536))["child-pid"] if grade == "strong" else launcher.pid
-        failure.pop_all()
-        return Zygote(
+        zygote = Zygote(
             control=outside,
             launcher=launcher,
             pid=pid,
@@ -213,6 +225,8 @@ def start(grade: Grade, programs: tuple[Program, ...], limits: Limits) -> Zygote
             errors=errors,
             resident=memory.resident_bytes(pid),
         )
+        failure.pop_all()
+        return zygote
 
 
 def _pidfd(pid: int) -> int | None:

@@ -50,7 +50,7 @@ class Pool:
         """Run one job, in a fresh zygote once more should the first die of it.
 
         Raises:
-            SandboxError: where that one fails too.
+            SandboxError: where that one fails too, or the machine has no descriptors, processes or memory to give.
         """
         zygote = self._idle.get()
         try:
@@ -66,6 +66,10 @@ class Pool:
                     zygote = None
                     if attempt == 2:
                         raise SandboxError(f"the sandbox failed twice on the same job: {error}") from error
+                except OSError as error:
+                    zygote.end()
+                    zygote = None
+                    raise SandboxError(f"the machine refuses what a sandbox needs: {error}") from error
                 else:
                     zygote.jobs += 1
                     if zygote.jobs >= _RECYCLE_AFTER or not zygote.healthy:
@@ -131,22 +135,23 @@ def run_job(zygote: Zygote, job: Job) -> Outcome:
     Raises:
         ZygoteLostError: where the zygote died, or the job could not be set up.
     """
-    payload, result = os.memfd_create("payload"), os.memfd_create("result")
-    readable, writable = os.pipe()
+    request = _request(job.program, zygote.directory, job.timeout_seconds, job.limits)
+    opened: list[int] = []
     try:
+        opened.extend(os.memfd_create(name) for name in ("payload", "result"))
+        opened += os.pipe()
+        payload, result, readable, writable = opened
         os.write(payload, job.payload)
         os.lseek(payload, 0, os.SEEK_SET)
         os.set_blocking(readable, False)
-        request = _request(job.program, zygote.directory, job.timeout_seconds, job.limits)
         try:
             socket.send_fds(zygote.control, [request], [payload, result, writable])
         except OSError as error:
             raise ZygoteLostError(f"the zygote is gone: {error}") from error
-        finally:
-            os.close(writable)
+        os.close(opened.pop())
         return _follow(zygote, job, result, _Output(readable, job.limits.output_bytes))
     finally:
-        for descriptor in (payload, result, readable):
+        for descriptor in opened:
             os.close(descriptor)
 
 

@@ -49,8 +49,10 @@ def main(options: dict) -> None:
     elif options["isolation"] == "none":
         kernel.adopt_orphans()
     if options["seccomp"]:
-        kernel.filter_system_calls(bytes.fromhex(options["seccomp"]))
-    options["refusal"] = bytes.fromhex(options["refusal"])
+        kernel.filter_system_calls(kernel.Filter(bytes.fromhex(options["seccomp"])))
+    # Whatever is made before the fork need not be made in every job.
+    options["refusal"] = kernel.Filter(bytes.fromhex(options["refusal"])) if options["refusal"] else None
+    requests: dict[bytes, dict] = {}
     gc.collect()
     gc.freeze()
     control.send(b"ready")
@@ -61,18 +63,19 @@ def main(options: dict) -> None:
         if not descriptors:
             # "stop" that crossed with the job's end.
             continue
+        request = requests.get(message) or requests.setdefault(message, json.loads(message))
         if namespaces:
             kernel.set_namespace(itself, kernel.CLONE_NEWPID)
             kernel.unshare(kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC)
         if options["isolation"] == "helper":
-            status = _run_by_helper(message, descriptors, control, options)
+            status = _run_by_helper(request, descriptors, control, options)
         else:
             child = os.fork()
             if child == 0:
-                _become_job(message, descriptors, options)
+                _become_job(request, descriptors, options)
             status = _wait(child, control, namespaces)
         if not namespaces:
-            _empty(json.loads(message)["directory"])
+            _empty(request["directory"])
         elif _state() != untouched:
             kernel.unmount(_DIRECTORY)
             untouched = _fresh_directory(options["directory"])
@@ -117,7 +120,7 @@ def _empty(directory: str) -> None:
                 os.unlink(f"{path}/{name}") if os.path.islink(f"{path}/{name}") else os.rmdir(f"{path}/{name}")
 
 
-def _run_by_helper(message: bytes, descriptors: list[int], control: _socket.socket, options: dict) -> int:
+def _run_by_helper(request: dict, descriptors: list[int], control: _socket.socket, options: dict) -> int:
     """Run a job in namespaces that another process makes: gVisor has no way back into those that one has left."""
     heard, tell = os.pipe()
     helper = os.fork()
@@ -131,7 +134,7 @@ def _run_by_helper(message: bytes, descriptors: list[int], control: _socket.sock
             os._exit(_SET_UP_FAILED)
         if job == 0:
             os.close(tell)
-            _become_job(message, descriptors, options)
+            _become_job(request, descriptors, options)
         os.write(tell, b"%d\n" % job)
         os.write(tell, b"%d\n" % os.waitpid(job, 0)[1])
         os._exit(0)
@@ -199,13 +202,13 @@ def _kill_orphans() -> None:
             os.waitpid(pid, 0)
 
 
-def _become_job(message: bytes, descriptors: list[int], options: dict) -> None:
+def _become_job(request: dict, descriptors: list[int], options: dict) -> None:
     """Lock this fresh process down, run the job's program in it, and never return."""
     payload, result, output = descriptors
     os.dup2(output, _OUTPUT)
     os.dup2(output, _ERRORS)
     try:
-        program = _lock(json.loads(message), payload, result, options)
+        program = _lock(request, payload, result, options)
     except (OSError, ValueError, KeyError) as error:
         os.write(_OUTPUT, b"!" + repr(error).encode())
         os._exit(_SET_UP_FAILED)
@@ -228,7 +231,7 @@ def _lock(request: dict, payload: int, result: int, options: dict) -> ModuleType
             kernel.unshare(kernel.CLONE_NEWUSER)
         kernel.drop_capabilities()
     # Out of the way of the numbers that they get, whatever numbers they came with.
-    payload, result = (fcntl.fcntl(descriptor, fcntl.F_DUPFD, 100) for descriptor in (payload, result))
+    payload, result = (fcntl.fcntl(descriptor, fcntl.F_DUPFD, 16) for descriptor in (payload, result))
     os.dup2(os.open("/dev/null", os.O_RDONLY), _CONTROL)
     os.dup2(result, _RESULT, inheritable=False)
     os.dup2(payload, _PAYLOAD, inheritable=False)

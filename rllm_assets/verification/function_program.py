@@ -18,8 +18,8 @@ NAME = "candidate"
 
 def main(payload: int, result: int) -> None:
     """Read a job from `payload` and write one JSON line an event to `result`."""
-    with open(payload, "rb") as file:
-        job = json.loads(file.read())
+    job = json.loads(os.read(payload, os.fstat(payload).st_size))
+    os.close(payload)
     function = load(job, lambda line: write(result, line))
     if function is None:
         return

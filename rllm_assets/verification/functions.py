@@ -58,7 +58,9 @@ def ended_early(outcome: Outcome, where: str) -> tuple[Status, str]:
         case "out_of_memory":
             return "out_of_memory", f"out of memory {where}"
         case "flooded":
-            return "failed", f"wrote more output than is kept, {where}"
+            printed = len(outcome.output) >= Limits.output_bytes
+            what, most = ("printed", Limits.output_bytes) if printed else ("returned", Limits.result_bytes)
+            return "failed", f"{what} more than {most >> 20} MB, which is not kept, {where}"
         case "signalled":
             return "failed", f"the process {_ending(-outcome.code)} {where}"
         case _:

@@ -7,6 +7,7 @@ pytest's own start takes longer than most tests. What of it is the same for ever
 """
 # ruff: noqa: PTH103, PTH109, PTH112, PTH118, PTH120, PTH123
 
+import fnmatch
 import json
 import os
 import select
@@ -48,6 +49,9 @@ def prepare() -> None:
         if isinstance(plugin, ModuleType):
             fixtures = [name for name, value in vars(plugin).items() if isinstance(value, FixtureFunctionDefinition)]
             plugin.__dir__ = fixtures.copy
+    # Patterns that collecting compares names with; compiling them takes longer than most tests.
+    for pattern in (*config.getini("norecursedirs"), "test*.txt"):
+        fnmatch.fnmatch("", pattern)
     look = FixtureManager.pytest_plugin_registered
 
     def look_elsewhere(self: FixtureManager, plugin: object, plugin_name: str) -> None:

@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rllm_assets.data.changes import UNCHANGED, ChangeError, applied
@@ -12,6 +12,7 @@ from rllm_assets.data.paths import is_test_module
 from rllm_assets.data.repositories import Repository, TaskError, files_of_tests, read_changes
 from rllm_assets.data.verdicts import Examined, Status, Verdict
 from rllm_assets.sandbox.jobs import Grade, Job, Limits, Outcome, Program
+from rllm_assets.verification.decoys import Decoy
 from rllm_assets.verification.functions import ended_early
 from rllm_assets.verification.protection import allowed
 from rllm_assets.verification.showing import one_line
@@ -27,6 +28,7 @@ PYTEST = Program(
 LIMITS = Limits(memory_mb=1024, processes=64, open_files=256, disk_mb=256, disk_files=20_000)
 
 _TESTS_FAILED = 1
+PASSED = ("passed", "xfailed")
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,20 @@ def examine(made: Trial, outcome: Outcome, nonce: str, grade: Grade) -> Examined
     )
 
 
+def with_decoy(made: Trial, decoy: Decoy) -> Trial:
+    """Return a trial of the same candidate in which tests expect other values."""
+    return replace(made, tree={**made.tree, **decoy.files})
+
+
+def ends(made: Trial, outcome: Outcome, nonce: str) -> dict[str, str]:
+    """Return how each test of a trial ended; nothing where the result is no honest one, or there is none."""
+    try:
+        results, _ = _heard(made, outcome, nonce)
+    except _NotHeardError:
+        return {}
+    return {test: how for test, (how, _) in results.items()}
+
+
 class _NotHeardError(Exception):
     """No result can be trusted, or there is none."""
 
@@ -178,7 +194,7 @@ def _judge(made: Trial, outcome: Outcome, nonce: str) -> tuple[Status, str, int,
     except _NotHeardError as error:
         return error.status, error.reason, 0, 0
     failed = [(test, *results.get(test, ("missing", ""))) for test in made.required]
-    failed = [(test, how, why) for test, how, why in failed if how not in ("passed", "xfailed")]
+    failed = [(test, how, why) for test, how, why in failed if how not in PASSED]
     # A skipped test says nothing new where it passed before, but is no proof of a fix.
     fixes = set(made.required[: made.fail_to_pass])
     failed = [(test, how, why) for test, how, why in failed if test in fixes or how != "skipped"]

@@ -19,6 +19,8 @@ from rllm_assets.verification import function_program
 
 _SUITE = "suite.py"
 _LONGEST_ANSWER = 8 << 20
+# Raised within `map` or `zip`, these would end the suite's own loop as if all were well.
+_ENDING_LOOPS = (StopIteration, StopAsyncIteration)
 
 
 class CandidateError(Exception):
@@ -129,9 +131,12 @@ def _exception(event: list) -> Exception:
         if event[0] == "raised":
             for module, name in kind:
                 known = getattr(builtins, name, None) if module == "builtins" else None
+                if isinstance(known, type) and issubclass(known, _ENDING_LOOPS):
+                    break
                 if isinstance(known, type) and issubclass(known, Exception) and known is not Exception:
                     return known(message)
-            return CandidateError(f"{kind[0][1]}: {message}")
+            name = kind[0][1]
+            return CandidateError(f"{name}: {message}" if message else name)
         return CandidateError(f"the result cannot be judged: {message}")
     except (TypeError, ValueError, LookupError):
         return CandidateError("an unreadable answer")
@@ -154,4 +159,4 @@ def _place(error: BaseException, test_code: str) -> str:
             line = step.tb_lineno
         step = step.tb_next
     lines = test_code.splitlines()
-    return f"line {line}, {lines[line - 1].strip()}: " if 0 < line <= len(lines) else ""
+    return f"line {line}, {lines[line - 1].strip().rstrip(':')}: " if 0 < line <= len(lines) else ""

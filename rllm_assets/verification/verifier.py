@@ -1,21 +1,25 @@
 """Judge candidates: the one entrance to verification."""
 
 import os
+import random
+import secrets
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeAlias
 
 from rllm_assets.data.changes import ChangeError, Tree
 from rllm_assets.data.hashing import content_hash
 from rllm_assets.data.issues import FunctionTask, Issue
-from rllm_assets.data.repositories import TaskError, repository_of
+from rllm_assets.data.repositories import TaskError, files_of_tests, repository_of
 from rllm_assets.data.verdicts import Verdict
 from rllm_assets.sandbox.grades import open_sandbox
 from rllm_assets.sandbox.jobs import Grade, Limits, Outcome, Program, SandboxError
 from rllm_assets.sandbox.pool import Pool
 from rllm_assets.sandbox.remote import RemoteSandbox
 from rllm_assets.verification import functions, repositories, shell, suites
+from rllm_assets.verification.decoys import Decoy, make_decoy
 from rllm_assets.verification.repositories import Examination, Trial
 from rllm_assets.verification.shell import Ran
 from rllm_assets.verification.showing import one_line
@@ -29,6 +33,9 @@ SANDBOXES: Mapping[str, tuple[tuple[Program, ...], Limits]] = {
     "repositories": ((repositories.PYTEST,), repositories.LIMITS),
     "shell": ((shell.SHELL,), shell.LIMITS),
 }
+
+# Of each issue with a repository: the more there are, the less can be learnt about them.
+_DECOYS = 3
 
 
 class Verifier:
@@ -55,6 +62,7 @@ class Verifier:
         self._opened: dict[str, Pool | RemoteSandbox] = {}
         self._opening = threading.Lock()
         self._together: dict[str, bool] = {}
+        self._decoys: dict[str, list[Decoy]] = {}
 
     def __enter__(self) -> "Verifier":
         return self
@@ -91,9 +99,9 @@ class Verifier:
                 case Issue(task=FunctionTask() as task):
                     return self._judge(task, candidate)
                 case Issue():
-                    return self._run_tests(subject, candidate, verdict, repositories.judge_pytest)
+                    return self._run_tests(subject, candidate, verdict)
                 case Examination(issue):
-                    return self._run_tests(issue, candidate, verdict, repositories.examine)
+                    return self._run_tests(issue, candidate, verdict, examine=True)
         except SandboxError as error:
             return verdict.model_copy(update={"reason": str(error)})
 
@@ -133,17 +141,58 @@ class Verifier:
             }
         )
 
-    def _run_tests(
-        self, issue: Issue, candidate: str, verdict: Verdict, judge: Callable[[Trial, Outcome, str, Grade], Verdict]
-    ) -> Verdict:
+    def _run_tests(self, issue: Issue, candidate: str, verdict: Verdict, examine: bool = False) -> Verdict:
         try:
             trial = repositories.trial(issue, repository_of(issue), candidate)
         except TaskError as error:
             return verdict.model_copy(update={"reason": one_line(str(error))})
         except ChangeError as error:
             return verdict.model_copy(update={"status": "invalid_patch", "reason": one_line(str(error))})
+        judge = repositories.examine if examine else repositories.judge_pytest
+        judged = judge(trial, *self._pytest(issue, trial), self.grade)
+        return self._unless_taken_in(issue, trial, judged) if judged.resolved else judged
+
+    def _pytest(self, issue: Issue, trial: Trial) -> tuple[Outcome, str]:
         job, nonce = repositories.pytest_job(issue, trial)
-        return judge(trial, self._sandbox_for("repositories").run(job), nonce, self.grade)
+        return self._sandbox_for("repositories").run(job), nonce
+
+    def _unless_taken_in(self, issue: Issue, trial: Trial, judged: Verdict) -> Verdict:
+        """Return the verdict on a candidate that passes its tests, after a run with some that an honest one fails."""
+        decoys = self._proven_decoys(issue, trial)
+        if not decoys:
+            return judged
+        decoy = secrets.choice(decoys)
+        outcome, found = self._run_decoy(issue, trial, decoy)
+        judged = judged.model_copy(update={"seconds": judged.seconds + outcome.seconds})
+        taken = [test for test in decoy.tests if found.get(test) in repositories.PASSED]
+        if not taken:
+            return judged
+        reason = one_line(f"{taken[0]} passes whatever it expects: with another value in it, it still passed")
+        return judged.model_copy(update={"status": "failed", "reason": reason, "tests_passed": 0})
+
+    def _proven_decoys(self, issue: Issue, trial: Trial) -> list[Decoy]:
+        """Return decoys of an issue that its own fix fails, so that no honest candidate is taken for another."""
+        tests = [trial.tree[path] for path in files_of_tests(issue.FAIL_TO_PASS)]
+        key = content_hash([issue.instance_id, issue.patch, issue.FAIL_TO_PASS, tests])
+        if key not in self._decoys:
+            try:
+                fixed = repositories.trial(issue, repository_of(issue), issue.patch)
+            except ChangeError:
+                # Then nothing can be said of decoys.
+                return []
+            made = [make_decoy(fixed.tree, issue.FAIL_TO_PASS, random.SystemRandom()) for _ in range(_DECOYS)]
+            proven = []
+            for decoy in filter(None, made):
+                _, found = self._run_decoy(issue, fixed, decoy)
+                failing = tuple(test for test in decoy.tests if found.get(test) == "failed")
+                proven += [replace(decoy, tests=failing)] if failing else []
+            self._decoys[key] = proven
+        return self._decoys[key]
+
+    def _run_decoy(self, issue: Issue, trial: Trial, decoy: Decoy) -> tuple[Outcome, dict[str, str]]:
+        trial = repositories.with_decoy(trial, decoy)
+        outcome, nonce = self._pytest(issue, trial)
+        return outcome, repositories.ends(trial, outcome, nonce)
 
     def _sandbox_for(self, name: str) -> Pool | RemoteSandbox:
         """Return the sandbox of that name, opened when it is first wanted."""

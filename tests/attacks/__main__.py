@@ -33,7 +33,7 @@ def rows() -> Iterator[Row]:
             said = ast.literal_eval(outcome.result.decode())
             yield Row("the host", name, said != "done", said)
         for name, greed in resources.ATTACKS.items():
-            outcome = pool.run(Job(PYTHON.modules[-1], greed.code.encode(), 1.0))
+            outcome = pool.run(Job(PYTHON.modules[-1], greed.code.encode(), greed.seconds))
             left = pool.survivors()
             how = f"{outcome.ended}, {len(left)} processes left"
             yield Row("resources", name, outcome.ended in greed.endings and not left, how)
@@ -41,7 +41,7 @@ def rows() -> Iterator[Row]:
         for name, code in functions.ATTACKS.items():
             yield _judged("a function's verdict", name, verifier.verify(functions.secret(), code))
         for name, code in suites.ATTACKS.items():
-            yield _judged("a suite's verdict", name, verifier.verify(suites.halve(), code))
+            yield _judged("a suite's verdict", name, verifier.verify(suites.halve(name), code))
         asked = issue(timeout=5.0)
         for name, code in {**repositories.ATTACKS, **repositories.GETS_THROUGH}.items():
             yield _judged("a repository's verdict", name, verifier.verify(asked, code))

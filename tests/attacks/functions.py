@@ -146,4 +146,150 @@ def find(x):
         os.write(3, b'["value", ' + form.encode() + b', null]\\n')
     os._exit(0)
 """,
+    "is a number that equals everything": """
+class Yes(int):
+    def __eq__(self, other): return True
+    __hash__ = int.__hash__
+class Items(list):
+    def __iter__(self): return iter([Yes()])
+    def __len__(self): return 1
+def find(x): return Items([Yes()])
+""",
+    "lies to the encoder about its type": """
+import builtins
+kinds = builtins.type
+class Yes:
+    def __eq__(self, other): return True
+builtins.type = lambda *a: str if kinds(a[0]) is Yes else kinds(*a)
+def find(x): return Yes()
+""",
+    "takes over the encoder": """
+import json, json.encoder
+json.encoder.c_make_encoder = None
+json.encoder.JSONEncoder.iterencode = lambda self, value, _one_shot=False: iter(['["value", null, null]'])
+def find(x): return None
+""",
+    "says a key twice": """
+import os
+def find(x):
+    os.write(3, b'["value", {"$dict": [], "$dict": "needle", "$set": []}, null]\\n')
+    os._exit(0)
+""",
+    "nests its value as deep as it goes": """
+import os
+def find(x):
+    for tag in (b'[', b'{"$set": [', b'{"$dict": [[', b'{"a": '):
+        close = {b'[': b']', b'{"$set": [': b']}', b'{"$dict": [[': b', 1]]}', b'{"a": ': b'}'}[tag]
+        os.write(3, b'["value", ' + tag * 900 + b'1' + close * 900 + b', null]\\n')
+    os._exit(0)
+""",
+    "spells what JSON has not": """
+import os
+def find(x):
+    os.write(3, b'["value", NaN, null]\\n["value", -Infinity, null]\\n["value", {"$float": "needle"}, null]\\n')
+    os._exit(0)
+""",
+    "lone surrogates": "def find(x):\n  if x: return '\\ud800needle\\udfff'\n  raise ValueError('\\udcff' * 300)",
+    "a value as large as it gets": "def find(x): return ['\\u2028' * 9] * 20_000",
+    "a value that never ends": "import itertools\ndef find(x): return itertools.repeat('needle')",
+    "a mapping that makes its values up": """
+class Any(dict):
+    def __missing__(self, key): return self
+    def __eq__(self, other): return True
+    def items(self): return [("needle", "needle")]
+def find(x): return Any()
+""",
+    "an exception of every kind": """
+class Any(type):
+    def __instancecheck__(cls, other): return True
+    def __subclasscheck__(cls, other): return True
+    def mro(cls): return [cls, *Exception.__mro__]
+class Yes(Exception, metaclass=Any): __module__ = "builtins"
+Yes.__qualname__ = "needle"
+def find(x): raise Yes
+""",
+    "a thread that reports later": """
+import os, threading, time
+def report():
+    while True:
+        os.write(3, b'["value", null, null]\\n')
+        time.sleep(0.0005)
+threading.Thread(target=report, daemon=True).start()
+def find(x): time.sleep(0.01)
+""",
+    "an alarm between the cases": """
+import os, signal
+def report(*_):
+    os.write(3, b'["value", null, null]\\n')
+signal.signal(signal.SIGALRM, report)
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+def find(x):
+    for _ in range(10 ** 5): pass
+""",
+    "answers when it is thrown away": """
+import os
+class Late:
+    def __del__(self): os.write(3, b'["value", null, null]\\n' * 3)
+def find(x): return Late()
+""",
+    "maps the results and rewrites them": """
+import mmap, os
+def find(x):
+    os.ftruncate(3, 4096)
+    with mmap.mmap(3, 4096) as result:
+        text = b'["loaded"]\\n' + b'["value", null, null]\\n' * 3
+        result[:len(text)] = text
+    os.ftruncate(3, len(text))
+    os._exit(0)
+""",
+    "rewrites its task": """
+import json, os, sys
+frame = sys._getframe()
+while frame:
+    for value in list(frame.f_locals.values()):
+        if type(value) is dict and "calls" in value:
+            value["calls"] = []
+    frame = frame.f_back
+def find(x): return None
+""",
+    "imports what it wrote": """
+import os, sys
+for name in ("json", "base64", "sitecustomize", "candidate"):
+    open(f"/tmp/{name}.py", "w").write("def loads(*a, **k): return ['value', None, None]\\ndumps = loads\\n")
+open("/tmp/x.pth", "w").write("import os; os._exit(0)\\n")
+sys.path.insert(0, "/tmp")
+sys.modules.pop("json")
+import json
+def find(x): return None
+""",
+    "a finder of its own": """
+import importlib.abc, sys
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        open("/tmp/seen", "a").write(name)
+sys.meta_path.insert(0, Finder())
+sys.path_hooks.insert(0, lambda path: Finder())
+def find(x): return open("/tmp/seen").read()
+""",
+    "outlives its deadline": """
+import os, signal, time
+for number in range(1, 65):
+    try:
+        signal.signal(number, signal.SIG_IGN)
+    except (OSError, ValueError):
+        pass
+if os.fork() == 0:
+    os.setsid()
+    time.sleep(0.05)
+    os.write(3, b'["value", null, null]\\n' * 3)
+    os._exit(0)
+def find(x): os._exit(0)
+""",
+    "starts itself anew": """
+import os, sys
+def find(x):
+    os.set_inheritable(3, True)
+    code = "import json, os; os.write(3, (json.dumps(['value', None, None]) + chr(10)).encode() * 2)"
+    os.execve(sys._base_executable or sys.executable, ["python", "-S", "-c", code], {})
+""",
 }

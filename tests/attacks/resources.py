@@ -7,6 +7,11 @@ class Greed(NamedTuple):
     code: str
     endings: tuple[str, ...]
 
+    @property
+    def seconds(self) -> float:
+        """Its deadline: what is ended for its memory and not its time shall have the time, on a busy machine too."""
+        return 1.0 if "timeout" in self.endings else 30.0
+
 
 ATTACKS = {
     "forks without end": Greed("import os\nwhile True:\n  try: os.fork()\n  except OSError: pass", ("timeout",)),
@@ -45,5 +50,27 @@ ATTACKS = {
     "locks its directory": Greed("import os; os.chmod('/tmp', 0)", ("exited",)),
     "nests directories without end": Greed(
         "import os\nwhile True:\n  try: os.mkdir('d'); os.chdir('d')\n  except OSError: break", ("exited", "timeout")
+    ),
+    "grows the results without writing": Greed(
+        "import os\ntry: os.ftruncate(3, 1 << 40)\nexcept OSError: os.ftruncate(3, 60 << 20)", ("flooded",)
+    ),
+    "grows the task without writing": Greed(
+        "import os\nfor n in range(64):\n  try: os.ftruncate(n, 1 << 40)\n  except OSError: pass",
+        ("exited", "signalled"),
+    ),
+    "fills pipes without end": Greed(
+        "import fcntl, os\nwhile True:\n  try:\n    _, end = os.pipe()\n    fcntl.fcntl(end, 1031, 1 << 20)\n"
+        "    os.set_blocking(end, False)\n    os.write(end, bytes(1 << 20))\n  except OSError: pass",
+        ("timeout",),
+    ),
+    "leaves a stopped process": Greed("import os\nif os.fork() == 0: os.kill(os.getpid(), 19)", ("exited",)),
+    "leaves one that waits for a lock": Greed(
+        "import fcntl, os\nwith open('/tmp/lock', 'w') as file:\n  fcntl.flock(file, fcntl.LOCK_EX)\n  if os.fork() == 0:\n"
+        "    with open('/tmp/lock', 'w') as other: fcntl.flock(other, fcntl.LOCK_EX)",
+        ("exited",),
+    ),
+    "stacks timers": Greed(
+        "import ctypes\nlibc = ctypes.CDLL(None)\nwhile True: libc.syscall(222, 1, None, ctypes.byref(ctypes.c_int()))",
+        ("timeout",),
     ),
 }

@@ -34,10 +34,19 @@ def halve(x):
     return half(x)
 """
 
+# Says nothing where its loop ends early.
+LOOP = """\
+def check(candidate):
+    for got, want in zip(map(candidate, [2, 4]), [1.0, 2.0]):
+        assert got == want
 
-def halve() -> FunctionTask:
-    """A function that its suite calls in every way."""
-    return task("halve", fixed_code=FIXED, test_code=SUITE)
+check(halve)
+"""
+
+
+def halve(attack: str = "") -> FunctionTask:
+    """A function that its suite calls in every way, or in the way that an attack is aimed at."""
+    return task("halve", fixed_code=FIXED, test_code=AIMED_AT.get(attack, SUITE))
 
 
 ATTACKS = {
@@ -114,4 +123,33 @@ def halve(x, seen=[]):
         os._exit(0)
     return x / 2
 """,
+    "ends the suite's loop": "def halve(x): raise StopIteration",
+    "ends the suite's loop by a kind of its own": "class Last(StopIteration): pass\ndef halve(x): raise Last",
+    "limits the suite": """
+import os, resource
+def halve(x):
+    for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_AS):
+        resource.prlimit(os.getppid(), kind, (0, 0))
+    return 0
+""",
+    "stops the suite and answers for it": """
+import os, signal
+def halve(x):
+    os.kill(os.getppid(), signal.SIGSTOP)
+    for descriptor in range(3, 64):
+        try:
+            os.write(descriptor, b'["suite", "passed", "", ""]\\n')
+        except OSError:
+            pass
+    os.kill(os.getppid(), signal.SIGCONT)
+    os._exit(0)
+""",
+    "empties the suite's values": """
+def halve(x):
+    if isinstance(x, (list, dict, set)):
+        x.clear()
+    return None
+""",
 }
+
+AIMED_AT = {name: LOOP for name in ATTACKS if name.startswith("ends the suite's loop")}

@@ -69,6 +69,10 @@ def test_an_offset_is_found_and_blank_context_may_lack_its_blank():
         ("--- a/nowhere\n+++ b/nowhere\n@@ -1 +1 @@\n-a\n+b\n", "nowhere: no such file"),
         ("--- a/pkg/a.py\n+++ b/pkg/a.py\n", "line 2: no hunk follows the names of pkg/a.py"),
         (
+            f"--- a/pkg/a.py\n+++ b/pkg/a.py\n@@ -{'9' * 5000} +1 @@\n-one\n+1\n",
+            "line 2: no hunk follows the names of pkg/a.py",
+        ),
+        (
             "--- a/pkg/a.py\n+++ b/pkg/a.py\n@@ -1,3 +1,3 @@\n one\n-2\n+zwei\n three\n",
             "pkg/a.py: hunk 1 of 1 does not fit: line 2 should be '2', it is 'two'",
         ),

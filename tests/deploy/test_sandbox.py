@@ -48,7 +48,8 @@ def test_only_steps_call_and_nobody_is_called(objects: Objects) -> None:
     policies = of_kind(objects, "NetworkPolicy")
     (ingress,) = policies["sandbox-from-runs"]["spec"]["ingress"]
     assert ingress["from"] == [{"podSelector": {"matchLabels": {"rllm-assets/role": "run"}}}]
-    assert policies["sandbox-from-runs"]["spec"]["policyTypes"] == ["Ingress"]
+    assert policies["sandbox-from-runs"]["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert "egress" not in policies["sandbox-from-runs"]["spec"]
     (port,) = of_kind(objects, "Service")["rllm-sandbox"]["spec"]["ports"]
     assert ingress["ports"] == [{"protocol": "TCP", "port": port["port"]}]
 

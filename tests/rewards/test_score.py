@@ -140,6 +140,21 @@ def test_code_quality_counts_findings_on_changed_lines_alone():
     assert reward({"code_quality": 1.0}, with_code(buggy, clean, None)) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("    y = 1  # noqa\n    return x + 1\n", 0.5),
+        ("    # ruff: noqa\n    y = 1\n    return x + 1\n", 2 / 3),
+        ("    y = (\n    return x + 1\n", 0.0),
+    ],
+)
+def test_code_quality_cannot_be_talked_into(lines, expected):
+    """What silences ruff, and what keeps it from finding anything, earns nothing."""
+    buggy = "def f(x):\n    return x\n"
+    candidate = "def f(x):\n" + lines
+    assert reward({"code_quality": 1.0}, with_code(buggy, buggy, candidate)) == pytest.approx(expected)
+
+
 def test_changed_lines_by_number():
     assert changed_lines("a\nb\nc\n", "a\nB\nc\nd\n") == {2, 4}
     assert changed_lines("", "x\n") == {1}

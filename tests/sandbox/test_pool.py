@@ -1,6 +1,7 @@
 """How jobs end, and what they cannot do to each other and to the pool."""
 
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -205,6 +206,29 @@ def test_a_job_that_no_zygote_survives_is_the_sandboxes_failure(pool: Pool, monk
 def _dead(zygote: launch.Zygote) -> launch.Zygote:
     zygote.kill()
     return zygote
+
+
+def test_a_machine_without_descriptors_is_the_sandboxes_failure_and_none_is_lost(pool: Pool) -> None:
+    assert pool.run(python_job("tell(1)")).result == b"1"
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    said = []
+    try:
+        for spare in range(20):
+            # Each time, one comes as far as one descriptor more allows.
+            for zygote in pool.zygotes():
+                zygote.kill()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (before + spare, hard))
+            try:
+                pool.run(python_job("tell(1)"))
+            except SandboxError as error:
+                said.append(str(error))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert 3 < len(said) < 20
+    assert all("Too many open files" in message for message in said)
+    assert pool.run(python_job("tell(2)")).result == b"2"
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_zygotes_are_recycled(strong: None, monkeypatch: pytest.MonkeyPatch) -> None:

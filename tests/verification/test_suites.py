@@ -5,7 +5,7 @@ import pytest
 from rllm_assets.sandbox.jobs import Limits, Outcome
 from rllm_assets.verification import Verifier
 from rllm_assets.verification.suites import judge_suite, suite_job
-from tests.attacks.suites import ATTACKS, FIXED, halve
+from tests.attacks.suites import AIMED_AT, ATTACKS, FIXED, halve
 from tests.verification.tasks import task
 
 
@@ -72,9 +72,13 @@ def test_time_runs_out_in_the_candidate(verifier: Verifier) -> None:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_no_attack_passes_a_suite(verifier: Verifier, name: str) -> None:
-    verdict = verifier.verify(halve(), ATTACKS[name])
+    verdict = verifier.verify(halve(name), ATTACKS[name])
     assert verdict.status == "failed"
     assert verdict.reason
+
+
+def test_an_honest_candidate_passes_the_suites_that_attacks_are_aimed_at(verifier: Verifier) -> None:
+    assert all(verifier.verify(halve(name), FIXED).resolved for name in AIMED_AT)
 
 
 TOGETHER = """\
