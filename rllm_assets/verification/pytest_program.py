@@ -33,6 +33,8 @@ _OPTIONS = (
     "--continue-on-collection-errors",
     *(f"-pno:{plugin}" for plugin in _UNUSED_PLUGINS),
 )
+# Libraries of arithmetic start a thread for each core, which counts against the limit on processes.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _prepared: list["Config"] = []
 
 
@@ -122,10 +124,11 @@ def _run(job: dict, tell: int) -> int:
         # Bytes that are no UTF-8 came as surrogates.
         with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
-    os.environ.update(HOME=root, TZ="UTC", LANG="C.UTF-8", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    os.environ.update(HOME=root, TZ="UTC", LANG="C.UTF-8", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", **_ONE_THREAD)
     sys.path[:0] = [path for path in (root, os.path.join(root, "src")) if os.path.isdir(path)]
     sys.dont_write_bytecode = True
-    return _pytest([*_OPTIONS, f"--rootdir={root}", *job["test_files"]], _Reporter(tell))
+    plugins = [f"-p{name}" for name in job["plugins"]]
+    return _pytest([*_OPTIONS, *plugins, f"--rootdir={root}", *job["test_files"]], _Reporter(tell))
 
 
 def _pytest(options: list[str], reporter: "_Reporter") -> int:

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +77,7 @@ def trial(issue: Issue, repository: Repository, candidate: str) -> Trial:
     if suspicions := tells(tree, changes):
         raise ChangeError(f"{suspicions[0]}, which no fix needs")
     # The issue's own changes to tests come last, whatever the candidate did to those files.
-    merged = applied(applied(tree, changes), repository.tests)
+    merged = {**applied(applied(tree, changes), repository.tests), **repository.metadata}
     required = (*issue.FAIL_TO_PASS, *issue.PASS_TO_PASS)
     files = test_files(issue, repository)
     name = f"test_{secrets.token_hex(6)}"
@@ -87,12 +87,15 @@ def trial(issue: Issue, repository: Repository, candidate: str) -> Trial:
     return Trial(merged, tuple(files), required, len(issue.FAIL_TO_PASS), f"{file}::{name}", tuple(left_out))
 
 
-def pytest_job(issue: Issue, made: Trial) -> tuple[Job, str]:
-    """Return the job that runs the required tests of a trial, and the word that stands in an honest result."""
+def pytest_job(issue: Issue, made: Trial, plugins: Sequence[str] = ()) -> tuple[Job, str]:
+    """Return the job that runs the required tests of a trial, and the word that stands in an honest result.
+
+    `plugins` are modules of the issue's environment that pytest loads.
+    """
     nonce = secrets.token_hex(32)
     # The canary stands anywhere among them.
     ordered = sorted((*made.files, *files_of_tests([made.canary])), key=lambda _: secrets.randbelow(1 << 30))
-    job = json.dumps({"tree": made.tree, "test_files": ordered}).encode()
+    job = json.dumps({"tree": made.tree, "test_files": ordered, "plugins": list(plugins)}).encode()
     payload = len(job).to_bytes(8, "big") + job + nonce.encode()
     task = issue.task
     return Job(PYTEST.modules[-1], payload, task.timeout_seconds, LIMITS), nonce

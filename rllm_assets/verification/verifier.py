@@ -2,8 +2,10 @@
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TypeAlias
 
 from rllm_assets.data.changes import ChangeError, Tree
@@ -16,6 +18,8 @@ from rllm_assets.sandbox.jobs import Grade, Limits, Outcome, Program, SandboxErr
 from rllm_assets.sandbox.pool import Pool
 from rllm_assets.sandbox.remote import RemoteSandbox
 from rllm_assets.verification import functions, repositories, shell, suites
+from rllm_assets.verification.environment_pools import EnvironmentPools
+from rllm_assets.verification.environments import Environment, IndexUnreachableError, environment_of
 from rllm_assets.verification.repositories import Examination, Trial
 from rllm_assets.verification.shell import Ran
 from rllm_assets.verification.showing import one_line
@@ -54,6 +58,7 @@ class Verifier:
         self.workers = workers or self._sandbox.workers
         self._opened: dict[str, Pool | RemoteSandbox] = {}
         self._opening = threading.Lock()
+        self._environments = EnvironmentPools(self._open_here)
         self._together: dict[str, bool] = {}
 
     def __enter__(self) -> "Verifier":
@@ -67,6 +72,7 @@ class Verifier:
         self._sandbox.close()
         for sandbox in self._opened.values():
             sandbox.close()
+        self._environments.close()
 
     @property
     def grade(self) -> Grade:
@@ -94,7 +100,7 @@ class Verifier:
                     return self._run_tests(subject, candidate, verdict, repositories.judge_pytest)
                 case Examination(issue):
                     return self._run_tests(issue, candidate, verdict, repositories.examine)
-        except SandboxError as error:
+        except (SandboxError, IndexUnreachableError) as error:
             return verdict.model_copy(update={"reason": str(error)})
 
     def verify_many(self, jobs: Sequence[tuple[Subject, str | None]]) -> list[Verdict]:
@@ -107,7 +113,8 @@ class Verifier:
 
         def run(job: tuple[Tree, str]) -> Ran:
             try:
-                return shell.what_ran(self._sandbox_for("shell").run(shell.shell_job(*job, seconds)))
+                with self._sandbox_for("shell") as sandbox:
+                    return shell.what_ran(sandbox.run(shell.shell_job(*job, seconds)))
             except SandboxError as error:
                 return Ran({}, "", None, failure=str(error))
 
@@ -137,25 +144,45 @@ class Verifier:
         self, issue: Issue, candidate: str, verdict: Verdict, judge: Callable[[Trial, Outcome, str, Grade], Verdict]
     ) -> Verdict:
         try:
-            trial = repositories.trial(issue, repository_of(issue), candidate)
+            repository = repository_of(issue)
+            environment = environment_of(issue, repository)
+            trial = repositories.trial(issue, repository, candidate)
+            job, nonce = repositories.pytest_job(issue, trial, environment.plugins if environment else ())
+            with self._sandbox_for("repositories", environment) as sandbox:
+                outcome = sandbox.run(job)
         except TaskError as error:
             return verdict.model_copy(update={"reason": one_line(str(error))})
         except ChangeError as error:
             return verdict.model_copy(update={"status": "invalid_patch", "reason": one_line(str(error))})
-        job, nonce = repositories.pytest_job(issue, trial)
-        return judge(trial, self._sandbox_for("repositories").run(job), nonce, self.grade)
+        return judge(trial, outcome, nonce, self.grade)
 
-    def _sandbox_for(self, name: str) -> Pool | RemoteSandbox:
-        """Return the sandbox of that name, opened when it is first wanted."""
+    @contextmanager
+    def _sandbox_for(self, name: str, environment: Environment | None = None) -> Iterator[Pool | RemoteSandbox]:
+        """Lend the sandbox of that name, with an environment in it where one is given, opened when it is first wanted.
+
+        Raises:
+            TaskError: for an environment, where the sandbox is a service elsewhere, or where it is gone.
+        """
+        if environment is not None:
+            if self._service is not None:
+                raise TaskError(f"the sandbox service {self._service} has no environments; unset RLLM_SANDBOX")
+            with self._environments.lent(name, environment) as pool:
+                yield pool
+            return
         with self._opening:
             if name not in self._opened:
                 self._opened[name] = self._open(name)
-            return self._opened[name]
+        yield self._opened[name]
 
     def _open(self, name: str) -> Pool | RemoteSandbox:
         if self._service is not None:
             return RemoteSandbox(self._service, name, self._allow_unsandboxed)
+        return self._open_here(name, "")
+
+    def _open_here(self, name: str, environment: str) -> Pool:
         programs, limits = SANDBOXES[name]
+        if environment:
+            programs = tuple(replace(program, environment=environment) for program in programs)
         return open_sandbox(programs, self._workers or available_cores(), limits, self._allow_unsandboxed)
 
     def _run_suite(self, task: FunctionTask, code: str, together: bool) -> Verdict:
