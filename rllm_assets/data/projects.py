@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from rllm_assets.data.changes import Tree
@@ -185,14 +186,14 @@ def _of_file(tree: Tree, file: str, trail: tuple[str, ...] = ()) -> Iterator[str
         line = _COMMENT.sub("", line).strip()
         if not line or _ITSELF.match(line):
             continue
-        if (included := _INCLUDED.match(line)) and file not in trail:
-            folder = file.rpartition("/")[0]
-            yield from _of_file(tree, f"{folder}/{included[1]}" if folder else included[1], (*trail, file))
-        else:
-            # Hashes of a locked file stand behind the requirement, on lines of their own.
-            requirement = line.partition(" --hash=")[0].rstrip("\\ ")
-            if requirement and not line.startswith("--hash="):
-                yield checked(requirement, f"{file}:{number}")
+        if included := _INCLUDED.match(line):
+            path = str(PurePosixPath(file).parent / included[1])
+            if path in (*trail, file):
+                raise ProjectError(f"{file}:{number}: {line!r} goes round in a circle")
+            yield from _of_file(tree, path, (*trail, file))
+        elif not line.startswith("--hash="):
+            # The hashes of a locked file stand behind the requirement, most often on lines of their own.
+            yield checked(line.partition(" --hash=")[0].rstrip("\\ "), f"{file}:{number}")
 
 
 def _without_itself(project: Project, wanted: list[str]) -> Iterator[str]:

@@ -26,7 +26,7 @@ from rllm_assets.data.files import atomic_directory
 from rllm_assets.data.hashing import content_hash
 from rllm_assets.data.issues import Issue, RepositoryTask
 from rllm_assets.data.projects import ProjectError, requirements_of
-from rllm_assets.data.repositories import Repository, TaskError
+from rllm_assets.data.repositories import TaskError, repository_of
 
 logger = logging.getLogger(__name__)
 
@@ -73,32 +73,30 @@ class Environment(BaseModel):
         return _root() / self.key / _PACKAGES
 
 
-def environment_of(
-    issue: Issue, repository: Repository, failed: dict[str, BuildError] | None = None
-) -> Environment | None:
+def environment_of(issue: Issue, failed: dict[str, BuildError] | None = None) -> Environment | None:
     """Return the environment of an issue's tests, built now where it is not there yet; None where they need none.
 
     Args:
-        issue: a repository task.
-        repository: what it gives to judge by.
+        issue: what its own tree says counts, never one that a policy has changed.
         failed: environments that could not be built, by what was asked for: those are not tried again.
 
     Raises:
         TaskError: where what the repository needs cannot be made out or installed.
         IndexUnreachableError: where the package index does not answer.
     """
-    task = issue.task
-    assert isinstance(task, RepositoryTask)
-    if task.install is None:
+    install = issue.task.install if isinstance(issue.task, RepositoryTask) else None
+    if install is None:
         return None
     failed = {} if failed is None else failed
     try:
-        requirements = requirements_of(repository.tree, task.install)
-        asked = content_hash([*requirements, task.install.source_builds])
+        requirements = requirements_of(repository_of(issue).tree, install)
+        if not requirements:
+            return None
+        asked = content_hash([*requirements, install.source_builds])
         if asked in failed:
             raise failed[asked]
         try:
-            return built(requirements, source_builds=task.install.source_builds) if requirements else None
+            return built(requirements, source_builds=install.source_builds)
         except BuildError as error:
             failed[asked] = error
             raise

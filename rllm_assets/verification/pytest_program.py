@@ -5,7 +5,7 @@ has never held, hears the reports through a pipe, and sees how the first one end
 
 pytest's own start takes longer than most tests. What of it is the same for every job happens before the fork.
 """
-# ruff: noqa: PTH103, PTH109, PTH112, PTH118, PTH120, PTH123
+# ruff: noqa: PTH109, PTH112, PTH118
 
 import json
 import os
@@ -16,11 +16,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from rllm_assets.verification import tree_program
+
 if TYPE_CHECKING:
     from _pytest.config import Config
 
 _LONGEST_LINE, _MOST_LINES = 1 << 16, 100_000
 _LONGEST_MESSAGE = 500
+_NONCE_BYTES = 64
 # How often to look whether pytest is gone while something that it left behind keeps the pipe open.
 _LOOK_SECONDS = 0.05
 # The first one writes files; without their options, the others do nothing but be asked.
@@ -69,6 +72,7 @@ def main(payload: int, result: int) -> None:
         code = 70
         try:
             job = json.loads(os.pread(payload, length, 8))
+            tree_program.lay_out(payload, 8 + length + _NONCE_BYTES, job["tree"])
             os.close(payload)
             os.close(result)
             code = _run(job, tell)
@@ -81,7 +85,7 @@ def main(payload: int, result: int) -> None:
     os.close(tell)
     events = list(_listen(heard, child))
     # Only now, and only here: in the other process this was never in memory.
-    nonce = os.pread(payload, 64, 8 + length).decode()
+    nonce = os.pread(payload, _NONCE_BYTES, 8 + length).decode()
     _, status = os.waitpid(child, 0)
     line = json.dumps({"events": events, "code": os.waitstatus_to_exitcode(status), "nonce": nonce})
     data = line.encode()
@@ -116,14 +120,8 @@ def _listen(heard: int, child: int) -> Iterator[Any]:
 
 
 def _run(job: dict, tell: int) -> int:
-    """Write the tree into this directory and run pytest on it; return its exit code."""
+    """Run pytest on the tree in this directory; return its exit code."""
     root = os.getcwd()
-    for path, text in job["tree"].items():
-        if os.path.dirname(path):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-        # Bytes that are no UTF-8 came as surrogates.
-        with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write(text)
     os.environ.update(HOME=root, TZ="UTC", LANG="C.UTF-8", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", **_ONE_THREAD)
     sys.path[:0] = [path for path in (root, os.path.join(root, "src")) if os.path.isdir(path)]
     sys.dont_write_bytecode = True

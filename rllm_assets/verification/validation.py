@@ -60,9 +60,8 @@ def _with_tests(issues: Sequence[Issue], verifier: Judging) -> dict[str, Issue |
     failed: dict[str, BuildError] = {}
     for issue in issues:
         try:
-            repository = repository_of(issue)
-            test_files(issue, repository)
-            environment_of(issue, repository, failed)
+            test_files(issue, repository_of(issue))
+            environment_of(issue, failed)
             ready.append(issue)
         except TaskError as error:
             results[issue.instance_id] = _rejected(issue, "environment", "task", str(error))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeAlias
 
-from rllm_assets.data.changes import ChangeError, Tree
+from rllm_assets.data.changes import ChangeError
 from rllm_assets.data.hashing import content_hash
 from rllm_assets.data.issues import FunctionTask, Issue
 from rllm_assets.data.repositories import TaskError, repository_of
@@ -21,7 +21,7 @@ from rllm_assets.verification import functions, repositories, shell, suites
 from rllm_assets.verification.environment_pools import EnvironmentPools
 from rllm_assets.verification.environments import Environment, IndexUnreachableError, environment_of
 from rllm_assets.verification.repositories import Examination, Trial
-from rllm_assets.verification.shell import Ran
+from rllm_assets.verification.shell import Command, Ran
 from rllm_assets.verification.showing import one_line
 
 # What a candidate is a fix of: an issue, one whose tests are to be found out, or a function task by itself.
@@ -108,14 +108,16 @@ class Verifier:
         with ThreadPoolExecutor(self.workers) as threads:
             return list(threads.map(lambda job: self.verify(*job), jobs))
 
-    def run_commands(self, commands: Sequence[tuple[Tree, str]], seconds: float) -> list[Ran]:
+    def run_commands(self, commands: Sequence[Command], seconds: float) -> list[Ran]:
         """Run commands of agents side by side, each in its tree and for so many seconds at most."""
 
-        def run(job: tuple[Tree, str]) -> Ran:
+        def run(command: Command) -> Ran:
             try:
-                with self._sandbox_for("shell") as sandbox:
-                    return shell.what_ran(sandbox.run(shell.shell_job(*job, seconds)))
-            except SandboxError as error:
+                # What is installed is a matter of the issue's own tree, never of one that a policy has changed.
+                environment = environment_of(command.issue)
+                with self._sandbox_for("shell", environment) as sandbox:
+                    return shell.what_ran(sandbox.run(shell.shell_job(command, seconds)))
+            except (SandboxError, TaskError, IndexUnreachableError) as error:
                 return Ran({}, "", None, failure=str(error))
 
         with ThreadPoolExecutor(self.workers) as threads:
@@ -145,7 +147,7 @@ class Verifier:
     ) -> Verdict:
         try:
             repository = repository_of(issue)
-            environment = environment_of(issue, repository)
+            environment = environment_of(issue)
             trial = repositories.trial(issue, repository, candidate)
             job, nonce = repositories.pytest_job(issue, trial, environment.plugins if environment else ())
             with self._sandbox_for("repositories", environment) as sandbox:
