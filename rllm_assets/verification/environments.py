@@ -72,6 +72,11 @@ class Environment(BaseModel):
         """The directory that goes on the path."""
         return _root() / self.key / _PACKAGES
 
+    @property
+    def used(self) -> float:
+        """When it was last opened, in seconds since 1970."""
+        return (_root() / self.key / _ABOUT).stat().st_mtime
+
 
 def environment_of(issue: Issue, failed: dict[str, BuildError] | None = None) -> Environment | None:
     """Return the environment of an issue's tests, built now where it is not there yet; None where they need none.
@@ -134,6 +139,7 @@ def in_use(environment: Environment) -> Iterator[None]:
     with locked(_lock(environment.key), shared=True):
         if not environment.packages.is_dir():
             raise TaskError(f"environment {environment.key} was removed just now")
+        os.utime(_root() / environment.key / _ABOUT)
         yield
 
 

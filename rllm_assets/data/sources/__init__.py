@@ -16,7 +16,7 @@ from rllm_assets.data.github.client import GitHubError
 from rllm_assets.data.github.records import is_repo
 from rllm_assets.data.issues import Issue, Rejected, read_issue
 from rllm_assets.data.rows import RawRow, raw_rows, row_files
-from rllm_assets.data.sources import functions, git, github, humaneval_fix, installs, swebench, union
+from rllm_assets.data.sources import functions, git, github, humaneval_fix, installs, quixbugs, swebench, union
 
 Source = Callable[[Benchmark], Iterator[Issue | Rejected]]
 Convert = Callable[[Path, RawRow], Issue | Rejected]
@@ -151,6 +151,7 @@ _EVERY: Options = {"limit": _limit}
 SOURCES: Mapping[str, SourceKind] = {
     "functions": SourceKind(lambda benchmark: functions.read(benchmark.source_path, benchmark.id), _EVERY),
     "humaneval_fix": SourceKind(lambda benchmark: humaneval_fix.read(benchmark.source_path, benchmark.id), _EVERY),
+    "quixbugs": SourceKind(lambda benchmark: quixbugs.read(benchmark.source_path, benchmark.id), _EVERY),
     "swebench": SourceKind(None, {**_EVERY, "clones": _text, "install": installs.complaint_with_rows}, rows=_swebench),
     "git": SourceKind(
         _mined,
