@@ -24,10 +24,10 @@ class EnvironmentPools:
     """Lends pools by the name of their programs and by their environment; callable from several threads.
 
     Args:
-        make: makes a pool of a name's programs, with a directory of packages in it.
+        make: makes a pool of a name's programs, with an environment in it.
     """
 
-    def __init__(self, make: Callable[[str, str], Pool]) -> None:
+    def __init__(self, make: Callable[[str, Environment], Pool]) -> None:
         self._make = make
         self._open: OrderedDict[tuple[str, str], _Open] = OrderedDict()
         self._lock = threading.Lock()
@@ -67,5 +67,5 @@ class EnvironmentPools:
     def _opened(self, name: str, environment: Environment) -> _Open:
         with ExitStack() as owned:
             owned.enter_context(in_use(environment))
-            pool = owned.enter_context(self._make(name, str(environment.packages)))
+            pool = owned.enter_context(self._make(name, environment))
             return _Open(pool, owned.pop_all())

@@ -56,6 +56,7 @@ class Environment(BaseModel):
         requirements: what was asked for.
         installed: what it holds, as name==version.
         plugins: modules that are plugins of pytest.
+        has_pytest: whether its own pytest is to be used.
         bytes: its size on disk.
     """
 
@@ -65,6 +66,7 @@ class Environment(BaseModel):
     requirements: tuple[str, ...]
     installed: tuple[str, ...]
     plugins: tuple[str, ...]
+    has_pytest: bool
     bytes: int
 
     @property
@@ -112,13 +114,13 @@ def environment_of(issue: Issue, failed: dict[str, BuildError] | None = None) ->
 def built(requirements: Sequence[str], *, source_builds: bool = False) -> Environment:
     """Return the environment of some requirements, built where it is not there yet; whoever comes meanwhile waits.
 
-    The sandbox brings its own pytest, so that requirements on pytest itself are left aside.
+    The sandbox brings its own pytest. Only where that is none that is asked for, the environment has another.
 
     Raises:
         BuildError: where pip cannot install them.
         IndexUnreachableError: where the package index does not answer.
     """
-    wanted = tuple(sorted(text for text in requirements if not re.match(r"pytest(?![\w.\-])", text, re.IGNORECASE)))
+    wanted = _without_ours(requirements)
     key = _key(wanted, source_builds)
     directory = _root() / key
     if not (directory / _ABOUT).is_file():
@@ -160,6 +162,20 @@ def remove(key: str) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def _is_pytest(requirement: str) -> bool:
+    return re.match(r"pytest(?![\w.\-])", requirement, re.IGNORECASE) is not None
+
+
+def _without_ours(requirements: Sequence[str]) -> tuple[str, ...]:
+    """Return requirements in order, less those on pytest where the sandbox's own will do."""
+    from packaging.requirements import Requirement
+
+    ours = metadata.version("pytest")
+    asked = [Requirement(text).specifier for text in requirements if _is_pytest(text)]
+    will_do = all(specifier.contains(ours, prereleases=True) for specifier in asked)
+    return tuple(sorted({text for text in requirements if not (will_do and _is_pytest(text))}))
+
+
 def _root() -> Path:
     return cache_directory() / "environments"
 
@@ -193,6 +209,7 @@ def _build(directory: Path, requirements: tuple[str, ...], source_builds: bool) 
             requirements=requirements,
             installed=tuple(sorted(f"{each.name}=={each.version}" for each in found)),
             plugins=tuple(sorted({point.module for point in points})),
+            has_pytest=any(_is_pytest(text) for text in requirements),
             bytes=sum(path.lstat().st_blocks * 512 for path in packages.rglob("*")),
         )
         (draft / _ABOUT).write_text(environment.model_dump_json(indent=2), encoding="utf-8")
@@ -202,7 +219,8 @@ def _install(packages: Path, requirements: Sequence[str], source_builds: bool) -
     with tempfile.TemporaryDirectory(prefix="rllm-environment-") as name:
         listed, pinned = Path(name) / "requirements.txt", Path(name) / "constraints.txt"
         listed.write_text("".join(f"{text}\n" for text in requirements), encoding="utf-8")
-        pinned.write_text(f"pytest=={metadata.version('pytest')}\n", encoding="utf-8")
+        ours = "" if any(_is_pytest(text) for text in requirements) else f"pytest=={metadata.version('pytest')}\n"
+        pinned.write_text(ours, encoding="utf-8")
         command = [sys.executable, "-I", "-m", "pip", "install", "--target", str(packages), "--no-input", "--quiet"]
         command += ["--disable-pip-version-check", "--no-warn-conflicts", "--root-user-action", "ignore"]
         command += [] if source_builds else ["--only-binary", ":all:"]

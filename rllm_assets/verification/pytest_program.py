@@ -130,21 +130,24 @@ def _run(job: dict, tell: int) -> int:
 
 
 def _pytest(options: list[str], reporter: "_Reporter") -> int:
-    """Do what `prepare` leaves of `pytest.main`; return its exit code."""
-    from _pytest.config import ConftestImportFailure, ExitCode, UsageError
+    """Do what `pytest.main` does, or what `prepare` leaves of it; return its exit code."""
+    from _pytest.config import ConftestImportFailure, ExitCode, UsageError, _prepareconfig
 
-    config = _prepared.pop()
-    plugins = config.pluginmanager
-    config.invocation_params = config.InvocationParams(args=options, plugins=[reporter], dir=Path.cwd())
-    plugins.register(reporter)
+    config = _prepared.pop() if _prepared else None
     try:
-        plugins.hook.pytest_cmdline_parse(pluginmanager=plugins, args=options)
-        return int(plugins.hook.pytest_cmdline_main(config=config))
+        if config is None:
+            config = _prepareconfig(options, [reporter])
+        else:
+            config.invocation_params = config.InvocationParams(args=options, plugins=[reporter], dir=Path.cwd())
+            config.pluginmanager.register(reporter)
+            config.hook.pytest_cmdline_parse(pluginmanager=config.pluginmanager, args=options)
+        return int(config.hook.pytest_cmdline_main(config=config))
     except (ConftestImportFailure, UsageError) as error:
-        reporter.not_started(str(error).replace(f"{config.invocation_params.dir}/", ""))
+        reporter.not_started(str(error).replace(f"{Path.cwd()}/", ""))
         return int(ExitCode.USAGE_ERROR)
     finally:
-        config._ensure_unconfigure()
+        if config is not None:
+            config._ensure_unconfigure()
 
 
 class _Reporter:

@@ -179,12 +179,12 @@ class Verifier:
     def _open(self, name: str) -> Pool | RemoteSandbox:
         if self._service is not None:
             return RemoteSandbox(self._service, name, self._allow_unsandboxed)
-        return self._open_here(name, "")
+        return self._open_here(name, None)
 
-    def _open_here(self, name: str, environment: str) -> Pool:
+    def _open_here(self, name: str, environment: Environment | None) -> Pool:
         programs, limits = SANDBOXES[name]
-        if environment:
-            programs = tuple(replace(program, environment=environment) for program in programs)
+        if environment is not None:
+            programs = tuple(_with_environment(program, environment) for program in programs)
         return open_sandbox(programs, self._workers or available_cores(), limits, self._allow_unsandboxed)
 
     def _run_suite(self, task: FunctionTask, code: str, together: bool) -> Verdict:
@@ -202,6 +202,14 @@ class Verifier:
             apart = self._run_suite(task, task.fixed_code, together=False).status
             self._together[key] = apart == "failed" and self._run_suite(task, task.fixed_code, together=True).resolved
         return self._together[key]
+
+
+def _with_environment(program: Program, environment: Environment) -> Program:
+    program = replace(program, environment=str(environment.packages))
+    if not environment.has_pytest:
+        return program
+    modules = (*program.modules, "rllm_assets.verification.other_pytest") if program.prepares else program.modules
+    return replace(program, modules=modules, distributions=())
 
 
 def tests_of(subject: Subject) -> int:

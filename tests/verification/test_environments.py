@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from rllm_assets.data.cache import cache_directory, locked
+from rllm_assets.data.changes import UNCHANGED
 from rllm_assets.data.issues import Install, Issue, RepositoryTask
 from rllm_assets.verification import Verifier, environments
 from rllm_assets.verification.environments import BuildError, IndexUnreachableError, InUseError, built, environment_of
+from rllm_assets.verification.shell import Command
 from rllm_assets.verification.validation import ValidationError, validate_issues
-from tests.verification.repository import FIXED, NEW_TESTS, TREE, diff, issue
-from tests.wheels import wheel
+from tests.verification.repository import FIXED, NEW_TESTS, TREE, diff, issue, module
+from tests.wheels import repacked, wheel
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +25,8 @@ def index(tmp_path, monkeypatch) -> Path:
     wheel(directory, "metal", "KIND = 'copper'\n")
     wheel(directory, "minted", "import pytest\n\n@pytest.fixture\ndef mint():\n    return 5\n", plugin=True)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
+    # Which is what takes pip longest.
+    monkeypatch.setenv("PIP_NO_COMPILE", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(directory))
     monkeypatch.setenv("RLLM_CACHE", str(tmp_path / "cache"))
     return directory
@@ -72,6 +76,40 @@ def test_tests_see_their_environment_and_their_own_installation(verifier: Verifi
         f"tests/test_money.py::test_{name}" for name in ("half", "nothing_can_be_written", "packages")
     ] == kept.PASS_TO_PASS
     assert verifier.verify(kept, kept.patch).resolved
+
+
+def test_another_pytest_is_used_where_the_sandboxes_own_will_not_do(verifier: Verifier, index):
+    needed = ("pluggy", "iniconfig", "packaging", "pygments")
+    for name in needed:
+        repacked(index, name, "90.0")
+    repacked(index, "pytest", "6.0", needed)
+    assert not built(["metal", "pytest>=6"]).has_pytest
+    tests = (
+        "\n\ndef test_pytest():\n    import pytest\n    from importlib.metadata import version\n\n"
+        "    assert (version('pytest'), pytest.__file__[:13]) == ('6.0', '/environment/')\n"
+    )
+    asked = with_packages(tests, Install(packages=("pytest<7", "pytest>=5")))
+    (kept,), _ = validate_issues([asked], verifier)
+    assert kept.FAIL_TO_PASS == ["tests/test_money.py::test_add"]
+    assert kept.PASS_TO_PASS == ["tests/test_money.py::test_half", "tests/test_money.py::test_pytest"]
+    assert verifier.verify(kept, UNCHANGED).reason == (
+        "tests/test_money.py::test_add failed: assert -1 == 5  +  where -1 = add(2, 3)"
+    )
+    broken = verifier.verify(kept, module("def add(a, b) return a"))
+    assert broken.reason == "tests/test_money.py could not be collected: SyntaxError: expected ':'"
+    (ran,) = verifier.run_commands([Command(kept, TREE, "python -m pytest --version")], 20.0)
+    assert ran.output.startswith("pytest ")
+    (ran,) = verifier.run_commands([Command(kept, TREE, "python -c 'import pytest; print(pytest.__file__)'")], 20.0)
+    assert ran.output == "/environment/pytest/__init__.py\n"
+
+
+def test_a_pytest_that_cannot_be_imported_costs_its_issue(verifier: Verifier, index):
+    wheel(index, "pytest", "raise SystemExit('what a pity')\n", version="5.0")
+    asked = with_packages("", Install(packages=("pytest<6",)), name="calc-2")
+    kept, (rejected,) = validate_issues([asked, issue()], verifier)
+    assert [each.instance_id for each in kept] == ["calc-1"]
+    assert rejected.category == "environment"
+    assert rejected.reason.startswith("calc-2: its tests do not run: ")
 
 
 def test_an_issue_without_packages_does_not_see_those_of_others(verifier: Verifier):
