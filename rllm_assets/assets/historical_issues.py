@@ -39,7 +39,7 @@ _SHOWN = 50
     group_name="issues",
     kinds={"parquet", "python"},
     owners=OWNERS,
-    code_version="3",
+    code_version="4",
     metadata={"dagster/column_schema": schema_of(schema_columns(ISSUE_SCHEMA))},
 )
 def historical_issues(

@@ -59,7 +59,10 @@ def packages_of_row(config: Any) -> tuple[str, ...]:
         ValueError: where they are no list of requirements.
     """
     if isinstance(config, str):
-        config = json.loads(config)
+        try:
+            config = json.loads(config)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
     packages = config.get("pip_packages") if isinstance(config, dict) else None
     if packages is None:
         return ()
