@@ -48,7 +48,7 @@ class ChangedTree(Mapping[str, str]):
         return text
 
     def __contains__(self, path: object) -> bool:
-        return self.changes[path] is not None if path in self.changes else path in self.stored
+        return isinstance(path, str) and self.changes.get(path, self.stored.places.get(path)) is not None
 
     def __iter__(self) -> Iterator[str]:
         yield from (path for path in self.stored if path not in self.changes)

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from rllm_assets.data.benchmarks import read_benchmark
+from rllm_assets.data.issues import Issue
 from rllm_assets.data.sources import SOURCES, check_options, functions
 from tests.data.repositories import calculator
 
@@ -72,4 +73,5 @@ def test_the_example_of_a_function_is_one(tmp_path):
     (text,) = (text for text in blocks("docs/benchmarks.md") if text.startswith("functions:"))
     (tmp_path / "numbers.yaml").write_text(text)
     (issue,) = functions.read(tmp_path, "ours")
+    assert isinstance(issue, Issue)
     assert issue.instance_id == "ours-17"

@@ -1,6 +1,7 @@
 """QuixBugs-like rows: a buggy function, its fix, and assertions."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ COUNTED = {
 }
 
 
-def read(directory: Path, *rows: dict[str, object]) -> list[Issue | Rejected]:
+def read(directory: Path, *rows: Mapping[str, object]) -> list[Issue | Rejected]:
     (directory / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return list(quixbugs.read(directory / "rows.jsonl", "bugs"))
 
