@@ -158,6 +158,7 @@ def remove(key: str) -> None:
     with locked(_lock(key), refuse):
         # Gone as a whole, also for who looks while its files are being deleted.
         aside = _root() / f".{key}.removed.tmp"
+        shutil.rmtree(aside, ignore_errors=True)
         (_root() / key).rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
 
