@@ -7,9 +7,15 @@ _BLOCK = 1 << 20
 
 
 def lay_out(payload: int, start: int, places: dict[str, list[int]]) -> None:
-    """Write each file: `places` says where it stands in the payload behind `start`, and its size."""
+    """Write each file: `places` says where it stands in the payload behind `start`, and its size.
+
+    Raises:
+        ValueError: for a path that leads out of this directory.
+    """
     made = {""}
     for path, (offset, size) in places.items():
+        if path.startswith("/") or ".." in path.split("/"):
+            raise ValueError(f"{path!r} is no path inside the repository")
         folder = os.path.dirname(path)
         if folder not in made:
             os.makedirs(folder, exist_ok=True)
