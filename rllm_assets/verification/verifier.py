@@ -100,6 +100,8 @@ class Verifier:
                     return self._run_tests(subject, candidate, verdict, repositories.judge_pytest)
                 case Examination(issue):
                     return self._run_tests(issue, candidate, verdict, repositories.examine)
+        except TaskError as error:
+            return verdict.model_copy(update={"reason": one_line(str(error))})
         except (SandboxError, IndexUnreachableError) as error:
             return verdict.model_copy(update={"reason": str(error)})
 
@@ -146,17 +148,22 @@ class Verifier:
         self, issue: Issue, candidate: str, verdict: Verdict, judge: Callable[[Trial, Outcome, str, Grade], Verdict]
     ) -> Verdict:
         try:
-            repository = repository_of(issue)
-            environment = environment_of(issue)
-            trial = repositories.trial(issue, repository, candidate)
-            job, nonce = repositories.pytest_job(issue, trial, environment.plugins if environment else ())
-            with self._sandbox_for("repositories", environment) as sandbox:
-                outcome = sandbox.run(job)
-        except TaskError as error:
-            return verdict.model_copy(update={"reason": one_line(str(error))})
+            trial = repositories.trial(issue, repository_of(issue), candidate)
         except ChangeError as error:
             return verdict.model_copy(update={"status": "invalid_patch", "reason": one_line(str(error))})
-        return judge(trial, outcome, nonce, self.grade)
+        return judge(trial, *self._pytest(issue, trial), self.grade)
+
+    def _pytest(self, issue: Issue, trial: Trial) -> tuple[Outcome, str]:
+        """Run the tests of a trial; return how that ended, and the word of an honest result.
+
+        Raises:
+            TaskError: where what the tests need cannot be had.
+            IndexUnreachableError: where the package index does not answer.
+        """
+        environment = environment_of(issue)
+        job, nonce = repositories.pytest_job(issue, trial, environment.plugins if environment else ())
+        with self._sandbox_for("repositories", environment) as sandbox:
+            return sandbox.run(job), nonce
 
     @contextmanager
     def _sandbox_for(self, name: str, environment: Environment | None = None) -> Iterator[Pool | RemoteSandbox]:

@@ -12,7 +12,7 @@ from rllm_assets.verification import Verifier, environments
 from rllm_assets.verification.environments import BuildError, IndexUnreachableError, InUseError, built, environment_of
 from rllm_assets.verification.shell import Command
 from rllm_assets.verification.validation import ValidationError, validate_issues
-from tests.verification.repository import FIXED, NEW_TESTS, TREE, diff, issue, module
+from tests.verification.repository import NEW_TESTS, TREE, diff, issue, module
 from tests.wheels import repacked, wheel
 
 
@@ -181,7 +181,7 @@ def test_an_index_that_does_not_answer_says_nothing_about_the_issue(verifier: Ve
         built(["coins"])
     with pytest.raises(ValidationError, match="pip cannot reach the package index"):
         validate_issues([asked], verifier)
-    verdict = verifier.verify(issue().model_copy(update={"task": asked.task}), FIXED)
+    verdict = verifier.verify(issue().model_copy(update={"task": asked.task}), issue().patch)
     assert (verdict.status, verdict.reason[:36]) == ("no_verdict", "pip cannot reach the package index: ")
 
 
