@@ -27,6 +27,7 @@ from rllm_assets.resources.artefacts import Artefacts, result
 from rllm_assets.resources.sandbox import Sandbox
 from rllm_assets.resources.settings import Settings
 from rllm_assets.tracking.lineage import LineageInput, issue_set
+from rllm_assets.verification.environments import environment_of
 from rllm_assets.verification.validation import Judging, validate_issues
 
 _SHOWN = 50
@@ -38,7 +39,7 @@ _SHOWN = 50
     group_name="issues",
     kinds={"parquet", "python"},
     owners=OWNERS,
-    code_version="3",
+    code_version="4",
     metadata={"dagster/column_schema": schema_of(schema_columns(ISSUE_SCHEMA))},
 )
 def historical_issues(
@@ -87,6 +88,8 @@ def historical_issues(
             "near_duplicate_clusters": read.clusters,
             "labels": dict(verified.labels.most_common()),
             "sandbox_grade": grade,
+            "environments": len(verified.environments),
+            "environments_mb": round(sum(verified.environments.values()) / 2**20, 1),
             "example": dg.MetadataValue.md(
                 f"{verified.example.problem_statement}\n\n```diff\n{verified.example.patch}```"
             ),
@@ -96,12 +99,16 @@ def historical_issues(
 
 @dataclass
 class _Verified:
-    """What is known of the issues that were kept, and of the rows that were not, the first of which are `rejected`."""
+    """What is known of the issues that were kept, and of the rows that were not, the first of which are `rejected`.
+
+    `environments` are those that their tests run in, with their sizes in bytes.
+    """
 
     digest: TableDigest = field(default_factory=lambda: TableDigest(ISSUE_SCHEMA))
     content_hashes: dict[str, str] = field(default_factory=dict)
     groups: set[str] = field(default_factory=set)
     labels: collections.Counter[str] = field(default_factory=collections.Counter)
+    environments: dict[str, int] = field(default_factory=dict)
     example: Issue | None = None
     reasons: collections.Counter[str] = field(default_factory=collections.Counter)
     rejected: list[Rejected] = field(default_factory=list)
@@ -123,6 +130,7 @@ def _verify(read: Ingested, directory: Path, verifier: Judging) -> _Verified:
             found.digest.update(table)
             found.content_hashes |= {issue.instance_id: issue.content_hash for issue in issues}
             found.groups |= {issue.group for issue in issues}
+            found.environments |= {made.key: made.bytes for issue in issues if (made := environment_of(issue))}
             found.labels.update(label for issue in issues for label in issue.labels)
             found.reasons.update(row.category for row in rejected)
             found.rejected += rejected[: max(0, _SHOWN - len(found.rejected))]

@@ -14,13 +14,17 @@ def cache_directory() -> Path:
 
 
 @contextmanager
-def locked(path: Path, when_taken: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock that a file stands for; `when_taken` is called before waiting for whoever holds it."""
+def locked(path: Path, when_taken: Callable[[], None] = lambda: None, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock that a file stands for, alone or with others who share it.
+
+    `when_taken` is called before waiting for whoever holds it; where it raises, there is no waiting.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     with path.open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             when_taken()
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, kind)
         yield

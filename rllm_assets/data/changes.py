@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TypeAlias
 
+from rllm_assets.data.trees import ChangedTree, StoredTree
+
 Tree: TypeAlias = Mapping[str, str]
 Changes: TypeAlias = dict[str, str | None]
 
@@ -18,10 +20,15 @@ class ChangeError(ValueError):
     """A candidate's changes cannot be read, or do not fit the tree; the message says which one and why."""
 
 
-def applied(tree: Tree, changes: Changes) -> dict[str, str]:
-    """Return the tree with the changes made."""
-    merged = {**tree, **changes}
-    return {path: text for path, text in merged.items() if text is not None}
+def applied(tree: Tree, changes: Mapping[str, str | None]) -> Tree:
+    """Return the tree with the changes made; of one that is stored, nothing is copied."""
+    match tree:
+        case StoredTree():
+            return ChangedTree(tree, changes) if changes else tree
+        case ChangedTree():
+            return ChangedTree(tree.stored, {**tree.changes, **changes})
+        case _:
+            return {path: text for path, text in {**tree, **changes}.items() if text is not None}
 
 
 def check_path(path: str) -> str:

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# A tree goes into the sandbox as one message; larger repositories need a checkout.
-_LARGEST_TREE = 64 << 20
+from rllm_assets.data.trees import Place, StoredTree
+
+# A tree goes into the sandbox as one message, into a directory of `rllm_assets.verification.repositories.LIMITS`.
+_LARGEST_TREE = 128 << 20
 _REGULAR = ("100644", "100755", "100664")
 _SECONDS = 300
 
@@ -169,12 +171,12 @@ def diff(path: Path, base: str, commit: str, files: Sequence[str]) -> str:
     return _git(path, "--literal-pathspecs", *options, base, commit, "--", *files).decode(errors="surrogateescape")
 
 
-@functools.lru_cache(maxsize=16)
-def tree(path: Path, commit: str) -> dict[str, str]:
-    """Return the regular files of a commit; bytes that are no UTF-8 as surrogates. Links and submodules are left out.
+@functools.lru_cache(maxsize=4)
+def tree(path: Path, commit: str) -> StoredTree:
+    """Return the regular files of a commit, without its `.git`. Links and submodules are left out.
 
     Raises:
-        CloneError: where the commit is not there, or its files are larger than 64 MiB together.
+        CloneError: where the commit is not there, or its files are larger than 128 MiB together.
     """
     listing = _git(path, "ls-tree", "-r", "-z", "--full-tree", "--long", f"{commit}^{{commit}}")
     files: dict[str, str] = {}
@@ -188,13 +190,14 @@ def tree(path: Path, commit: str) -> dict[str, str]:
                 total += int(size)
     if total > _LARGEST_TREE:
         raise CloneError(f"{path}: the tree of {commit} has {total >> 20} MiB, more than {_LARGEST_TREE >> 20}")
-    contents = _blobs(path, sorted(set(files.values())))
-    return {name: contents[blob].decode(errors="surrogateescape") for name, blob in files.items()}
+    data, places = _blobs(path, sorted(set(files.values())))
+    return StoredTree(data, {name: places[blob] for name, blob in files.items()})
 
 
-def _blobs(path: Path, names: Sequence[str]) -> dict[str, bytes]:
+def _blobs(path: Path, names: Sequence[str]) -> tuple[bytes, dict[str, Place]]:
+    """Return what git writes of some blobs, and where in it each stands."""
     data = _git(path, "cat-file", "--batch", stdin="".join(f"{name}\n" for name in names).encode())
-    blobs: dict[str, bytes] = {}
+    places: dict[str, Place] = {}
     at = 0
     for name in names:
         end = data.index(b"\n", at)
@@ -203,9 +206,9 @@ def _blobs(path: Path, names: Sequence[str]) -> dict[str, bytes]:
         if len(header) != 3:
             raise CloneError(f"{path}: object {name} is missing; the clone must be complete")
         size = int(header[2])
-        blobs[name] = data[end + 1 : end + 1 + size]
+        places[name] = (end + 1, size)
         at = end + 1 + size + 1
-    return blobs
+    return data, places
 
 
 def _git(path: Path, *command: str, stdin: bytes = b"") -> bytes:

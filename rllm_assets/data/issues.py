@@ -54,12 +54,27 @@ class FunctionTask(_Record):
     timeout_seconds: float = Field(default=5.0, gt=0, description="Wall time for all cases together.")
 
 
+class Install(_Record):
+    """What pip installs for the tests of a repository, outside the sandbox and before any of its code runs."""
+
+    packages: tuple[str, ...] = Field(default=(), description="Requirements by name and version, as pip takes them.")
+    project: bool = Field(
+        default=False, description="Also what pyproject.toml or setup.cfg of the base commit depends on."
+    )
+    extras: tuple[str, ...] = Field(default=(), description="Also these of its extras and dependency groups.")
+    files: tuple[str, ...] = Field(default=(), description="Also these requirements files of the base commit.")
+    source_builds: bool = Field(
+        default=False, description="Build what has no wheel, which runs code of its authors, unsandboxed."
+    )
+
+
 class RepositoryTask(_Record):
     """A change to a repository, judged by its own tests."""
 
     kind: Literal["repository"] = "repository"
     files: dict[str, str] | None = Field(default=None, description="The tree as path to text, when it is not a commit.")
     bug_patch: str = Field(default="", description="What makes the bug, applied to the tree before anything else.")
+    install: Install | None = Field(default=None, description="What its tests need besides pytest; None for nothing.")
     timeout_seconds: float = Field(default=60.0, gt=0, description="Wall time for all required tests together.")
 
 

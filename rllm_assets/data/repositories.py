@@ -1,13 +1,14 @@
 """Repositories as issues give them: the tree that one was opened against, and its own changes to tests."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rllm_assets.data import clones
 from rllm_assets.data.changes import ChangeError, Changes, Tree, applied
 from rllm_assets.data.diffs import apply_diff
 from rllm_assets.data.issues import Issue, RepositoryTask
+from rllm_assets.data.projects import ProjectError, metadata_files
 from rllm_assets.data.search_replace import apply_blocks
 
 
@@ -17,10 +18,13 @@ class TaskError(ValueError):
 
 @dataclass(frozen=True)
 class Repository:
-    """What an issue gives to judge by: the tree it was opened against, and its own changes to tests."""
+    """What an issue gives to judge by: the tree it was opened against, its own changes to tests, and what stands for its
+    installation.
+    """
 
     tree: Tree
     tests: Changes
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_changes(tree: Tree, candidate: str) -> Changes:
@@ -49,7 +53,10 @@ def repository_of(issue: Issue) -> Repository:
     for file in files_of_tests((*issue.FAIL_TO_PASS, *issue.PASS_TO_PASS)):
         if whole.get(file) is None:
             raise TaskError(f"{issue.instance_id}: {file}, which holds required tests, is not in the tree")
-    return Repository(tree, tests)
+    try:
+        return Repository(tree, tests, metadata_files(tree))
+    except ProjectError as error:
+        raise TaskError(f"{issue.instance_id}: {error}") from None
 
 
 def _files(issue: Issue, task: RepositoryTask) -> Mapping[str, str]:

@@ -9,14 +9,13 @@ from transformers import PreTrainedTokenizerBase
 from rllm_assets.config import AgentConfig
 from rllm_assets.data.answers import AnswerFormat, NoCandidateError
 from rllm_assets.data.answers.agent import work_of
-from rllm_assets.data.changes import Tree
 from rllm_assets.data.issues import Issue
 from rllm_assets.data.trajectories import Attempt, Kind, Message
 from rllm_assets.data.verdicts import Verdict
 from rllm_assets.models.sampler import Sample, Sampler
 from rllm_assets.rewards import Judged, Score, Scorer
 from rllm_assets.rollouts.episodes import Episode, play
-from rllm_assets.verification.shell import Ran
+from rllm_assets.verification.shell import Command, Ran
 
 
 class PromptTooLongError(ValueError):
@@ -30,7 +29,7 @@ class Verifier(Protocol):
         """Judge (issue, candidate) pairs, in their order."""
         ...
 
-    def run_commands(self, commands: Sequence[tuple[Tree, str]], seconds: float) -> list[Ran]:
+    def run_commands(self, commands: Sequence[Command], seconds: float) -> list[Ran]:
         """Run commands of agents, each in its tree and for so many seconds at most, in their order."""
         ...
 

@@ -22,9 +22,9 @@ from rllm_assets.data.issues import Issue
 from rllm_assets.data.search_replace import apply_blocks
 from rllm_assets.data.trajectories import Message
 from rllm_assets.models.sampler import Sample, Sampler
-from rllm_assets.verification.shell import Ran
+from rllm_assets.verification.shell import Command, Ran
 
-RunCommands = Callable[[Sequence[tuple[Tree, str]], float], list[Ran]]
+RunCommands = Callable[[Sequence[Command], float], list[Ran]]
 
 
 @dataclass
@@ -196,8 +196,8 @@ def _act(
         elif not notes:
             notes.append(NOTHING_TO_DO)
     if commands:
-        trees = [(applied(episode.tree, episode.changes), command) for episode, _, command in commands]
-        for (episode, notes, _), ran in zip(commands, run_commands(trees, limits.command_seconds), strict=True):
+        jobs = [Command(e.issue, applied(e.tree, e.changes), line) for e, _, line in commands]
+        for (episode, notes, _), ran in zip(commands, run_commands(jobs, limits.command_seconds), strict=True):
             if ran.failure:
                 episode.failure, episode.over = ran.failure, True
             episode.changes.update(ran.changes)

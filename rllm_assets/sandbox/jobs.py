@@ -36,7 +36,8 @@ class Program:
     installed `distributions`, which can be read inside with what they require. The last one has a function
     ``main(payload, result)``, which gets the descriptors to read the payload from and to write results to. `preload` names
     modules that are imported before any job comes; where it `prepares`, the last module's ``prepare()`` is called after that.
-    With `commands`, the programs in the host's ``/bin`` and ``/usr/bin`` can be run inside.
+    With `commands`, the programs in the host's ``/bin`` and ``/usr/bin`` can be run inside. `environment` is a directory of
+    packages that can be imported inside, after those of the distributions.
     """
 
     modules: tuple[str, ...]
@@ -44,6 +45,7 @@ class Program:
     distributions: tuple[str, ...] = ()
     prepares: bool = False
     commands: bool = False
+    environment: str = ""
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ _START_SECONDS = 60.0
 _DIRECTORY = "/tmp"
 # Not where they lie on the host: jobs get a fresh /tmp, which would hide an environment below it.
 _PACKAGES = "/packages"
+_ENVIRONMENT_INSIDE = "/environment"
 
 _slots = count()
 _slot_lock = threading.Lock()
@@ -242,8 +243,9 @@ def _pidfd(pid: int) -> int | None:
 def _options(grade: Grade, programs: tuple[Program, ...], limits: Limits) -> dict[str, Any]:
     brought = packages(programs)
     sites = [_PACKAGES] if grade == "strong" else sorted({str(Path(path).parent) for path in brought.values()})
+    environment = _environment(programs)
     return {
-        "sites": sites if brought else [],
+        "sites": [*(sites if brought else []), *(environment if grade == "strong" else environment.values())],
         "preload": [name for program in programs for name in program.preload],
         "prepare": [program.modules[-1] for program in programs if program.prepares],
         "isolation": {"strong": "namespaces", "gvisor": "helper"}.get(grade, "none"),
@@ -251,8 +253,14 @@ def _options(grade: Grade, programs: tuple[Program, ...], limits: Limits) -> dic
         "seccomp": seccomp.program().hex() if grade != "none" else "",
         "refusal": seccomp.refusal().hex() if grade != "none" else "",
         "directory": f"size={limits.disk_mb}m,nr_inodes={limits.disk_files},mode=1777",
-        "readable": [*visible(programs), *brought.values(), *_DEVICES],
+        "readable": [*visible(programs), *brought.values(), *environment.values(), *_DEVICES],
     }
+
+
+def _environment(programs: tuple[Program, ...]) -> dict[str, str]:
+    """Return the environment of the programs, which have one at most: where it lies inside, and on the host."""
+    found = next((program.environment for program in programs if program.environment), "")
+    return {_ENVIRONMENT_INSIDE: found} if found else {}
 
 
 def _await_greeting(launcher: subprocess.Popen, control: socket.socket, errors: int) -> None:
@@ -300,6 +308,7 @@ def _locked(
     # As they are called inside, and where they lie outside.
     binds = {path: path for path in visible(programs)}
     binds |= {f"{_PACKAGES}/{name}": path for name, path in packages(programs).items()}
+    binds |= _environment(programs)
     binds |= {path: path for path in _DEVICES}
     arguments = [bubblewrap, "--unshare-all", "--as-pid-1", "--new-session", "--info-fd", str(told)]
     # In its own namespaces, the zygote has to make more of them.

@@ -10,10 +10,9 @@ from typing import TypeAlias
 
 from rllm_assets.compute import Compute, Outcome, Size, WorkerLostError, open_compute
 from rllm_assets.config import DistributedConfig
-from rllm_assets.data.changes import Tree
 from rllm_assets.data.verdicts import Verdict
 from rllm_assets.sandbox.jobs import Grade
-from rllm_assets.verification.shell import Ran
+from rllm_assets.verification.shell import Command, Ran
 from rllm_assets.verification.verifier import Subject, Verifier, tests_of
 
 Job: TypeAlias = tuple[Subject, str | None]
@@ -115,7 +114,7 @@ class DistributedVerifier:
                     )
         return [verdicts[number] for number in range(len(jobs))]
 
-    def run_commands(self, commands: Sequence[tuple[Tree, str]], seconds: float) -> list[Ran]:
+    def run_commands(self, commands: Sequence[Command], seconds: float) -> list[Ran]:
         """Run commands of agents side by side, as `Verifier.run_commands`; one that takes its worker down twice has failed."""
         ran: dict[int, Ran] = {}
         with self._one_at_a_time:
@@ -150,9 +149,8 @@ def _grade(verifier: Verifier, _: None) -> Grade:
     return verifier.grade
 
 
-def _run_command(seconds: float, verifier: Verifier, numbered: tuple[int, tuple[Tree, str]]) -> Ran:
-    _, (tree, command) = numbered
-    (ran,) = verifier.run_commands([(dict(tree), command)], seconds)
+def _run_command(seconds: float, verifier: Verifier, numbered: tuple[int, Command]) -> Ran:
+    (ran,) = verifier.run_commands([numbered[1]], seconds)
     return ran
 
 

@@ -5,7 +5,7 @@ has never held, hears the reports through a pipe, and sees how the first one end
 
 pytest's own start takes longer than most tests. What of it is the same for every job happens before the fork.
 """
-# ruff: noqa: PTH103, PTH109, PTH112, PTH118, PTH120, PTH123
+# ruff: noqa: PTH109, PTH112, PTH118
 
 import fnmatch
 import json
@@ -17,11 +17,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from rllm_assets.verification import tree_program
+
 if TYPE_CHECKING:
     from _pytest.config import Config
 
 _LONGEST_LINE, _MOST_LINES = 1 << 16, 100_000
 _LONGEST_MESSAGE = 500
+_NONCE_BYTES = 64
 # How often to look whether pytest is gone while something that it left behind keeps the pipe open.
 _LOOK_SECONDS = 0.05
 # The first one writes files; without their options, the others do nothing but be asked.
@@ -34,6 +37,8 @@ _OPTIONS = (
     "--continue-on-collection-errors",
     *(f"-pno:{plugin}" for plugin in _UNUSED_PLUGINS),
 )
+# Libraries of arithmetic start a thread for each core, which counts against the limit on processes.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _prepared: list["Config"] = []
 
 
@@ -71,6 +76,7 @@ def main(payload: int, result: int) -> None:
         code = 70
         try:
             job = json.loads(os.pread(payload, length, 8))
+            tree_program.lay_out(payload, 8 + length + _NONCE_BYTES, job["tree"])
             os.close(payload)
             os.close(result)
             code = _run(job, tell)
@@ -83,7 +89,7 @@ def main(payload: int, result: int) -> None:
     os.close(tell)
     events = list(_listen(heard, child))
     # Only now, and only here: in the other process this was never in memory.
-    nonce = os.pread(payload, 64, 8 + length).decode()
+    nonce = os.pread(payload, _NONCE_BYTES, 8 + length).decode()
     _, status = os.waitpid(child, 0)
     line = json.dumps({"events": events, "code": os.waitstatus_to_exitcode(status), "nonce": nonce})
     data = line.encode()
@@ -118,36 +124,34 @@ def _listen(heard: int, child: int) -> Iterator[Any]:
 
 
 def _run(job: dict, tell: int) -> int:
-    """Write the tree into this directory and run pytest on it; return its exit code."""
+    """Run pytest on the tree in this directory; return its exit code."""
     root = os.getcwd()
-    for path, text in job["tree"].items():
-        if os.path.dirname(path):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-        # Bytes that are no UTF-8 came as surrogates.
-        with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write(text)
-    os.environ.update(HOME=root, TZ="UTC", LANG="C.UTF-8", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    os.environ.update(HOME=root, TZ="UTC", LANG="C.UTF-8", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", **_ONE_THREAD)
     sys.path[:0] = [path for path in (root, os.path.join(root, "src")) if os.path.isdir(path)]
     sys.dont_write_bytecode = True
-    return _pytest([*_OPTIONS, f"--rootdir={root}", *job["test_files"]], _Reporter(tell))
+    plugins = [f"-p{name}" for name in job["plugins"]]
+    return _pytest([*_OPTIONS, *plugins, f"--rootdir={root}", *job["test_files"]], _Reporter(tell))
 
 
 def _pytest(options: list[str], reporter: "_Reporter") -> int:
-    """Do what `prepare` leaves of `pytest.main`; return its exit code."""
-    from _pytest.config import ConftestImportFailure, ExitCode, UsageError
+    """Do what `pytest.main` does, or what `prepare` leaves of it; return its exit code."""
+    from _pytest.config import ConftestImportFailure, ExitCode, UsageError, _prepareconfig
 
-    config = _prepared.pop()
-    plugins = config.pluginmanager
-    config.invocation_params = config.InvocationParams(args=options, plugins=[reporter], dir=Path.cwd())
-    plugins.register(reporter)
+    config = _prepared.pop() if _prepared else None
     try:
-        plugins.hook.pytest_cmdline_parse(pluginmanager=plugins, args=options)
-        return int(plugins.hook.pytest_cmdline_main(config=config))
+        if config is None:
+            config = _prepareconfig(options, [reporter])
+        else:
+            config.invocation_params = config.InvocationParams(args=options, plugins=[reporter], dir=Path.cwd())
+            config.pluginmanager.register(reporter)
+            config.hook.pytest_cmdline_parse(pluginmanager=config.pluginmanager, args=options)
+        return int(config.hook.pytest_cmdline_main(config=config))
     except (ConftestImportFailure, UsageError) as error:
-        reporter.not_started(str(error).replace(f"{config.invocation_params.dir}/", ""))
+        reporter.not_started(str(error).replace(f"{Path.cwd()}/", ""))
         return int(ExitCode.USAGE_ERROR)
     finally:
-        config._ensure_unconfigure()
+        if config is not None:
+            config._ensure_unconfigure()
 
 
 class _Reporter:

@@ -2,14 +2,15 @@
 
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rllm_assets.data.changes import UNCHANGED, ChangeError, applied
+from rllm_assets.data.changes import UNCHANGED, ChangeError, Tree, applied
 from rllm_assets.data.issues import Issue
 from rllm_assets.data.paths import is_test_module
 from rllm_assets.data.repositories import Repository, TaskError, files_of_tests, read_changes
+from rllm_assets.data.trees import as_block
 from rllm_assets.data.verdicts import Examined, Status, Verdict
 from rllm_assets.sandbox.jobs import Grade, Job, Limits, Outcome, Program
 from rllm_assets.verification.decoys import Decoy
@@ -19,7 +20,7 @@ from rllm_assets.verification.showing import one_line
 from rllm_assets.verification.tells import tells
 
 PYTEST = Program(
-    modules=("rllm_assets.verification.pytest_program",),
+    modules=("rllm_assets.verification.tree_program", "rllm_assets.verification.pytest_program"),
     preload=("faulthandler", "pdb", "readline", "unittest.mock"),
     distributions=("pytest",),
     prepares=True,
@@ -42,7 +43,7 @@ class Examination:
 class Trial:
     """A candidate's tree under the tests of an issue, with a test among them that must fail."""
 
-    tree: dict[str, str]
+    tree: Tree
     files: tuple[str, ...]
     required: tuple[str, ...]
     fail_to_pass: int
@@ -78,24 +79,28 @@ def trial(issue: Issue, repository: Repository, candidate: str) -> Trial:
         raise ChangeError(f"it changes only what decides the verdict: {', '.join(left_out)}")
     if suspicions := tells(tree, changes):
         raise ChangeError(f"{suspicions[0]}, which no fix needs")
-    # The issue's own changes to tests come last, whatever the candidate did to those files.
-    merged = applied(applied(tree, changes), repository.tests)
     required = (*issue.FAIL_TO_PASS, *issue.PASS_TO_PASS)
     files = test_files(issue, repository)
     name = f"test_{secrets.token_hex(6)}"
     folder = files[0].rpartition("/")[0]
     file = f"{folder}/{name}.py" if folder else f"{name}.py"
-    merged[file] = f"def {name}():\n    assert {secrets.randbelow(1000)} == {1000 + secrets.randbelow(1000)}\n"
+    canary = f"def {name}():\n    assert {secrets.randbelow(1000)} == {1000 + secrets.randbelow(1000)}\n"
+    # The issue's own changes to tests come last, whatever the candidate did to those files.
+    merged = applied(tree, {**changes, **repository.tests, **repository.metadata, file: canary})
     return Trial(merged, tuple(files), required, len(issue.FAIL_TO_PASS), f"{file}::{name}", tuple(left_out))
 
 
-def pytest_job(issue: Issue, made: Trial) -> tuple[Job, str]:
-    """Return the job that runs the required tests of a trial, and the word that stands in an honest result."""
+def pytest_job(issue: Issue, made: Trial, plugins: Sequence[str] = ()) -> tuple[Job, str]:
+    """Return the job that runs the required tests of a trial, and the word that stands in an honest result.
+
+    `plugins` are modules of the issue's environment that pytest loads.
+    """
     nonce = secrets.token_hex(32)
     # The canary stands anywhere among them.
     ordered = sorted((*made.files, *files_of_tests([made.canary])), key=lambda _: secrets.randbelow(1 << 30))
-    job = json.dumps({"tree": made.tree, "test_files": ordered}).encode()
-    payload = len(job).to_bytes(8, "big") + job + nonce.encode()
+    parts, places = as_block(made.tree)
+    job = json.dumps({"tree": places, "test_files": ordered, "plugins": list(plugins)}).encode()
+    payload = b"".join([len(job).to_bytes(8, "big"), job, nonce.encode(), *parts])
     task = issue.task
     return Job(PYTEST.modules[-1], payload, task.timeout_seconds, LIMITS), nonce
 
@@ -143,7 +148,7 @@ def examine(made: Trial, outcome: Outcome, nonce: str, grade: Grade) -> Examined
 
 def with_decoy(made: Trial, decoy: Decoy) -> Trial:
     """Return a trial of the same candidate in which tests expect other values."""
-    return replace(made, tree={**made.tree, **decoy.files})
+    return replace(made, tree=applied(made.tree, decoy.files))
 
 
 def ends(made: Trial, outcome: Outcome, nonce: str) -> dict[str, str]:

@@ -3,15 +3,29 @@
 import json
 import shutil
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rllm_assets.data.changes import ChangeError, Changes, Tree, check_path
+from rllm_assets.data.issues import Issue
+from rllm_assets.data.trees import as_block
 from rllm_assets.sandbox.jobs import Job, Limits, Outcome, Program
 
-SHELL = Program(modules=("rllm_assets.verification.shell_program",), distributions=("pytest",), commands=True)
+SHELL = Program(
+    modules=("rllm_assets.verification.tree_program", "rllm_assets.verification.shell_program"),
+    distributions=("pytest",),
+    commands=True,
+)
 LIMITS = Limits(memory_mb=1024, processes=64, open_files=256, disk_mb=256, disk_files=20_000, result_bytes=32 << 20)
 # For the tree to be laid out and read back around the command.
 _AROUND_SECONDS = 10.0
+
+
+class Command(NamedTuple):
+    """A command of an agent: what it works on, the tree as it has made it so far, and the line for the shell."""
+
+    issue: Issue
+    tree: Tree
+    line: str
 
 
 @dataclass(frozen=True)
@@ -33,9 +47,11 @@ def is_available() -> bool:
     return shutil.which("sh", path="/bin:/usr/bin") is not None
 
 
-def shell_job(tree: Tree, command: str, seconds: float) -> Job:
-    """Return the job that runs a command in a tree, for so many seconds at most."""
-    payload = json.dumps({"files": dict(tree), "command": command, "seconds": seconds}).encode()
+def shell_job(command: Command, seconds: float) -> Job:
+    """Return the job that runs a command in its tree, for so many seconds at most."""
+    parts, places = as_block(command.tree)
+    job = json.dumps({"tree": places, "command": command.line, "seconds": seconds}).encode()
+    payload = b"".join([len(job).to_bytes(8, "big"), job, *parts])
     return Job(SHELL.modules[-1], payload, seconds + _AROUND_SECONDS, LIMITS)
 
 

@@ -3,13 +3,16 @@
 Whatever the command does to this process, it can only change what it is seen to have done to its own tree, which is what it
 is there for. Standard library only.
 """
-# ruff: noqa: PTH103, PTH109, PTH113, PTH114, PTH118, PTH120, PTH123, PTH202, PTH211
+# ruff: noqa: PTH103, PTH109, PTH113, PTH114, PTH118, PTH123, PTH202, PTH211
 
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+
+from rllm_assets.verification import tree_program
 
 _ROOT, _BIN, _OUTPUT = "repo", "bin", "output"
 _SKIPPED = {"__pycache__", ".pytest_cache", ".git", ".ruff_cache", ".mypy_cache"}
@@ -20,21 +23,19 @@ _KEPT_OUTPUT = 1 << 16
 
 def main(payload: int, result: int) -> None:
     """Read a job from `payload` and write what came of it to `result`, as one JSON object."""
-    with open(payload, "rb") as file:
-        job = json.loads(file.read())
+    length = int.from_bytes(os.pread(payload, 8, 0), "big")
+    job = json.loads(os.pread(payload, length, 8))
     home = os.getcwd()
     root = os.path.join(home, _ROOT)
-    for path, text in job["files"].items():
-        target = os.path.join(root, path)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        with open(target, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-    os.makedirs(root, exist_ok=True)
+    os.makedirs(root)
     os.makedirs(os.path.join(home, _BIN))
+    os.chdir(root)
+    tree_program.lay_out(payload, 8 + length, job["tree"])
+    os.chdir(home)
     for name in ("python", "python3"):
         os.symlink(sys.executable, os.path.join(home, _BIN, name))
     code = _run(job, home, root)
-    changed, unreadable = _changes(job["files"], root)
+    changed, unreadable = _changes(job["tree"], root, lambda place: tree_program.content(payload, 8 + length, place))
     answer = {"code": code, "output": _output(home), "changed": changed, "unreadable": unreadable}
     data = json.dumps(answer).encode()
     while data:
@@ -82,7 +83,7 @@ def _output(home: str) -> str:
     return first.decode("utf-8", "replace") + left_out + last.decode("utf-8", "replace")
 
 
-def _changes(before: dict, root: str) -> tuple[dict, list]:
+def _changes(before: dict, root: str, content: Callable[[list[int]], bytes]) -> tuple[dict, list]:
     """Return the texts that are new or other than before, None for those that are gone, and what is no text."""
     changed: dict[str, str | None] = {}
     unreadable: list[str] = []
@@ -93,10 +94,15 @@ def _changes(before: dict, root: str) -> tuple[dict, list]:
             full = os.path.join(folder, name)
             path = os.path.relpath(full, root)
             seen.add(path)
-            text = _text(full)
+            # What was there already may be as large as it likes, and no text.
+            known = content(before[path]) if path in before else b""
+            data = _read(full, max(_LARGEST_FILE, len(known)))
+            if path in before and data == known:
+                continue
+            text = _text(data)
             if text is None or len(seen) > _MOST_FILES:
                 unreadable.append(path)
-            elif before.get(path) != text:
+            else:
                 changed[path] = text
     for path in before:
         if path not in seen and not _SKIPPED & set(path.split("/")):
@@ -104,11 +110,18 @@ def _changes(before: dict, root: str) -> tuple[dict, list]:
     return changed, unreadable[:20]
 
 
-def _text(path: str) -> str | None:
+def _read(path: str, most: int) -> bytes | None:
     try:
-        if os.path.islink(path) or not os.path.isfile(path) or os.path.getsize(path) > _LARGEST_FILE:
+        if os.path.islink(path) or not os.path.isfile(path) or os.path.getsize(path) > most:
             return None
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, "rb") as file:
             return file.read()
-    except (OSError, UnicodeDecodeError):
+    except OSError:
+        return None
+
+
+def _text(data: bytes | None) -> str | None:
+    try:
+        return data.decode() if data is not None and len(data) <= _LARGEST_FILE else None
+    except UnicodeDecodeError:
         return None

@@ -7,6 +7,7 @@ from rllm_assets.data.issues import FunctionTask, Issue, Rejected
 from rllm_assets.data.repositories import TaskError, repository_of
 from rllm_assets.data.verdicts import Verdict
 from rllm_assets.verification.discovery import Discovery, discover_tests
+from rllm_assets.verification.environments import BuildError, IndexUnreachableError, environment_of
 from rllm_assets.verification.repositories import Examination, test_files
 
 # The label of issues whose tests all fail without the fix: most often a module that cannot be imported yet.
@@ -32,7 +33,7 @@ def validate_issues(issues: Sequence[Issue], verifier: Judging) -> tuple[list[Is
     PASS_TO_PASS, among those that it came with, or all of its test files where it came with none.
 
     Raises:
-        ValidationError: where the sandbox gives no verdict.
+        ValidationError: where the sandbox gives no verdict, or the package index does not answer.
     """
     functions = [issue for issue in issues if isinstance(issue.task, FunctionTask)]
     judged = {
@@ -56,12 +57,16 @@ def _judged(issues: Sequence[Issue], verifier: Judging) -> list[Issue | Rejected
 def _with_tests(issues: Sequence[Issue], verifier: Judging) -> dict[str, Issue | Rejected]:
     results: dict[str, Issue | Rejected] = {}
     ready: list[Issue] = []
+    failed: dict[str, BuildError] = {}
     for issue in issues:
         try:
             test_files(issue, repository_of(issue))
+            environment_of(issue, failed)
             ready.append(issue)
         except TaskError as error:
             results[issue.instance_id] = _rejected(issue, "environment", "task", str(error))
+        except IndexUnreachableError as error:
+            raise ValidationError(str(error)) from None
     for issue, found in zip(ready, discover_tests(ready, verifier), strict=True):
         if isinstance(found, Verdict):
             raise ValidationError(f"the sandbox gave no verdict: {found.reason}")

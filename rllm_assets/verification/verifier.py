@@ -4,12 +4,13 @@ import os
 import random
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeAlias
 
-from rllm_assets.data.changes import ChangeError, Tree
+from rllm_assets.data.changes import ChangeError
 from rllm_assets.data.hashing import content_hash
 from rllm_assets.data.issues import FunctionTask, Issue
 from rllm_assets.data.repositories import TaskError, files_of_tests, repository_of
@@ -20,8 +21,10 @@ from rllm_assets.sandbox.pool import Pool
 from rllm_assets.sandbox.remote import RemoteSandbox
 from rllm_assets.verification import functions, repositories, shell, suites
 from rllm_assets.verification.decoys import Decoy, make_decoy
+from rllm_assets.verification.environment_pools import EnvironmentPools
+from rllm_assets.verification.environments import Environment, IndexUnreachableError, environment_of
 from rllm_assets.verification.repositories import Examination, Trial
-from rllm_assets.verification.shell import Ran
+from rllm_assets.verification.shell import Command, Ran
 from rllm_assets.verification.showing import one_line
 
 # What a candidate is a fix of: an issue, one whose tests are to be found out, or a function task by itself.
@@ -61,6 +64,7 @@ class Verifier:
         self.workers = workers or self._sandbox.workers
         self._opened: dict[str, Pool | RemoteSandbox] = {}
         self._opening = threading.Lock()
+        self._environments = EnvironmentPools(self._open_here)
         self._together: dict[str, bool] = {}
         self._decoys: dict[str, list[Decoy]] = {}
 
@@ -75,6 +79,7 @@ class Verifier:
         self._sandbox.close()
         for sandbox in self._opened.values():
             sandbox.close()
+        self._environments.close()
 
     @property
     def grade(self) -> Grade:
@@ -102,7 +107,9 @@ class Verifier:
                     return self._run_tests(subject, candidate, verdict)
                 case Examination(issue):
                     return self._run_tests(issue, candidate, verdict, examine=True)
-        except SandboxError as error:
+        except TaskError as error:
+            return verdict.model_copy(update={"reason": one_line(str(error))})
+        except (SandboxError, IndexUnreachableError) as error:
             return verdict.model_copy(update={"reason": str(error)})
 
     def verify_many(self, jobs: Sequence[tuple[Subject, str | None]]) -> list[Verdict]:
@@ -110,13 +117,16 @@ class Verifier:
         with ThreadPoolExecutor(self.workers) as threads:
             return list(threads.map(lambda job: self.verify(*job), jobs))
 
-    def run_commands(self, commands: Sequence[tuple[Tree, str]], seconds: float) -> list[Ran]:
+    def run_commands(self, commands: Sequence[Command], seconds: float) -> list[Ran]:
         """Run commands of agents side by side, each in its tree and for so many seconds at most."""
 
-        def run(job: tuple[Tree, str]) -> Ran:
+        def run(command: Command) -> Ran:
             try:
-                return shell.what_ran(self._sandbox_for("shell").run(shell.shell_job(*job, seconds)))
-            except SandboxError as error:
+                # What is installed is a matter of the issue's own tree, never of one that a policy has changed.
+                environment = environment_of(command.issue)
+                with self._sandbox_for("shell", environment) as sandbox:
+                    return shell.what_ran(sandbox.run(shell.shell_job(command, seconds)))
+            except (SandboxError, TaskError, IndexUnreachableError) as error:
                 return Ran({}, "", None, failure=str(error))
 
         with ThreadPoolExecutor(self.workers) as threads:
@@ -144,17 +154,11 @@ class Verifier:
     def _run_tests(self, issue: Issue, candidate: str, verdict: Verdict, examine: bool = False) -> Verdict:
         try:
             trial = repositories.trial(issue, repository_of(issue), candidate)
-        except TaskError as error:
-            return verdict.model_copy(update={"reason": one_line(str(error))})
         except ChangeError as error:
             return verdict.model_copy(update={"status": "invalid_patch", "reason": one_line(str(error))})
         judge = repositories.examine if examine else repositories.judge_pytest
         judged = judge(trial, *self._pytest(issue, trial), self.grade)
         return self._unless_taken_in(issue, trial, judged) if judged.resolved else judged
-
-    def _pytest(self, issue: Issue, trial: Trial) -> tuple[Outcome, str]:
-        job, nonce = repositories.pytest_job(issue, trial)
-        return self._sandbox_for("repositories").run(job), nonce
 
     def _unless_taken_in(self, issue: Issue, trial: Trial, judged: Verdict) -> Verdict:
         """Return the verdict on a candidate that passes its tests, after a run with some that an honest one fails."""
@@ -194,17 +198,45 @@ class Verifier:
         outcome, nonce = self._pytest(issue, trial)
         return outcome, repositories.ends(trial, outcome, nonce)
 
-    def _sandbox_for(self, name: str) -> Pool | RemoteSandbox:
-        """Return the sandbox of that name, opened when it is first wanted."""
+    def _pytest(self, issue: Issue, trial: Trial) -> tuple[Outcome, str]:
+        """Run the tests of a trial; return how that ended, and the word of an honest result.
+
+        Raises:
+            TaskError: where what the tests need cannot be had.
+            IndexUnreachableError: where the package index does not answer.
+        """
+        environment = environment_of(issue)
+        job, nonce = repositories.pytest_job(issue, trial, environment.plugins if environment else ())
+        with self._sandbox_for("repositories", environment) as sandbox:
+            return sandbox.run(job), nonce
+
+    @contextmanager
+    def _sandbox_for(self, name: str, environment: Environment | None = None) -> Iterator[Pool | RemoteSandbox]:
+        """Lend the sandbox of that name, with an environment in it where one is given, opened when it is first wanted.
+
+        Raises:
+            TaskError: for an environment, where the sandbox is a service elsewhere, or where it is gone.
+        """
+        if environment is not None:
+            if self._service is not None:
+                raise TaskError(f"the sandbox service {self._service} has no environments; unset RLLM_SANDBOX")
+            with self._environments.lent(name, environment) as pool:
+                yield pool
+            return
         with self._opening:
             if name not in self._opened:
                 self._opened[name] = self._open(name)
-            return self._opened[name]
+        yield self._opened[name]
 
     def _open(self, name: str) -> Pool | RemoteSandbox:
         if self._service is not None:
             return RemoteSandbox(self._service, name, self._allow_unsandboxed)
+        return self._open_here(name, None)
+
+    def _open_here(self, name: str, environment: Environment | None) -> Pool:
         programs, limits = SANDBOXES[name]
+        if environment is not None:
+            programs = tuple(_with_environment(program, environment) for program in programs)
         return open_sandbox(programs, self._workers or available_cores(), limits, self._allow_unsandboxed)
 
     def _run_suite(self, task: FunctionTask, code: str, together: bool) -> Verdict:
@@ -222,6 +254,14 @@ class Verifier:
             apart = self._run_suite(task, task.fixed_code, together=False).status
             self._together[key] = apart == "failed" and self._run_suite(task, task.fixed_code, together=True).resolved
         return self._together[key]
+
+
+def _with_environment(program: Program, environment: Environment) -> Program:
+    program = replace(program, environment=str(environment.packages))
+    if not environment.has_pytest:
+        return program
+    modules = (*program.modules, "rllm_assets.verification.other_pytest") if program.prepares else program.modules
+    return replace(program, modules=modules, distributions=())
 
 
 def tests_of(subject: Subject) -> int:

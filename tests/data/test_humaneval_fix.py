@@ -99,11 +99,11 @@ def test_a_suite_that_cases_cannot_say_stays_a_suite(tmp_path: Path) -> None:
         ({"test": None}, "test", "Input should be a valid string"),
         ({"docstring": ""}, "docstring", "String should have at least 1 character"),
         ({"entry_point": "a.b"}, "entry_point", "String should match pattern"),
-        ({"entry_point": "smallest"}, "entry_point", "define no function smallest"),
+        ({"entry_point": "smallest"}, "canonical_solution", "it defines no function smallest"),
         (
             {"canonical_solution": "    return max(items\n"},
             "canonical_solution",
-            "does not parse after the declaration",
+            "does not parse",
         ),
         ({"buggy_solution": "    return max(items)\n"}, "buggy_solution", "there is no bug"),
         ({"test": "assert largest("}, "test", "does not parse"),

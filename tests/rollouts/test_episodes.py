@@ -83,10 +83,10 @@ class Recorded:
         return [Verdict(status="resolved" if is_good else "failed", tests_total=1) for is_good in good]
 
     def run_commands(self, commands, seconds):
-        self.commands += [command for _, command in commands]
+        self.commands += [command.line for command in commands]
         return [
-            Ran({"made.py": "1\n"} if command == "touch" else {}, tree["money.py"], 0, self.failure)
-            for tree, command in commands
+            Ran({"made.py": "1\n"} if command.line == "touch" else {}, command.tree["money.py"], 0, self.failure)
+            for command in commands
         ]
 
 

@@ -96,6 +96,15 @@ def test_a_conftest_that_cannot_be_imported_says_why(verifier: Verifier):
     )
 
 
+@pytest.mark.parametrize("path", ["../outside.py", "/tmp/outside.py", "calc/../../outside.py"])
+def test_a_tree_is_written_nowhere_else(verifier: Verifier, path):
+    asked = issue().model_copy(update={"task": RepositoryTask(files=TREE | {path: ""})})
+    assert ended(verifier.verify(asked, asked.patch))[::3] == (
+        "failed",
+        f"the tests did not start: ValueError: {path!r} is no path inside the repository",
+    )
+
+
 def test_a_patch_that_makes_the_bug_comes_before_the_candidate(verifier: Verifier):
     """SWE-smith's tree is the repository as it should be, with its tests."""
     tests = {"tests/test_money.py": NEW_TESTS}

@@ -1,17 +1,19 @@
 """Commands of agents: what they do to a tree, what they print, and what they cannot do."""
 
+import contextlib
 import json
 
 import pytest
 
 from rllm_assets.sandbox.jobs import Outcome, SandboxError
-from rllm_assets.verification.shell import what_ran
+from rllm_assets.verification.shell import Command, what_ran
+from tests.verification.repository import issue
 
 TREE = {"calc/money.py": "def half(x):\n    return x // 2\n", "tests/test_money.py": "def test(): pass\n"}
 
 
 def run(verifier, command, seconds=20.0, tree=None):
-    (ran,) = verifier.run_commands([(TREE if tree is None else tree, command)], seconds)
+    (ran,) = verifier.run_commands([Command(issue(), TREE if tree is None else tree, command)], seconds)
     assert not ran.failure
     return ran
 
@@ -108,6 +110,19 @@ def test_a_sandbox_that_fails_is_no_fault_of_the_command(verifier, monkeypatch):
         def run(self, _job):
             raise SandboxError("it is broken")
 
-    monkeypatch.setattr(verifier, "_sandbox_for", lambda _: Broken())
-    (ran,) = verifier.run_commands([(TREE, "ls")], 1.0)
+    monkeypatch.setattr(verifier, "_sandbox_for", lambda *_: contextlib.nullcontext(Broken()))
+    (ran,) = verifier.run_commands([Command(issue(), TREE, "ls")], 1.0)
     assert (ran.failure, ran.changes) == ("it is broken", {})
+
+
+def test_what_was_there_and_is_no_text_stays_as_it_is(verifier):
+    tree = {**TREE, "logo.png": "\udc89PNG\udcff", "large.txt": "x" * (2 << 20)}
+    ran = run(verifier, "wc -c logo.png large.txt", tree=tree)
+    assert ran.output.split()[:4] == ["5", "logo.png", str(2 << 20), "large.txt"]
+    assert ran.changes == {}
+    assert "not kept" not in ran.output
+    ran = run(verifier, "printf '\\377' >> logo.png; echo y >> large.txt", tree=tree)
+    assert (ran.changes, ran.output) == (
+        {},
+        "\n[not kept, for they are no text or too large: large.txt, logo.png]",
+    )

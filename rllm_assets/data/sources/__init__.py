@@ -16,7 +16,7 @@ from rllm_assets.data.github.client import GitHubError
 from rllm_assets.data.github.records import is_repo
 from rllm_assets.data.issues import Issue, Rejected, read_issue
 from rllm_assets.data.rows import RawRow, raw_rows, row_files
-from rllm_assets.data.sources import functions, git, github, humaneval_fix, swebench, union
+from rllm_assets.data.sources import functions, git, github, humaneval_fix, installs, quixbugs, swebench, union
 
 Source = Callable[[Benchmark], Iterator[Issue | Rejected]]
 Convert = Callable[[Path, RawRow], Issue | Rejected]
@@ -42,13 +42,15 @@ def _issue_file(benchmark: Benchmark) -> FileRows:
 
 def _mined(benchmark: Benchmark) -> Iterator[Issue | Rejected]:
     options = benchmark.options
-    yield from git.read(benchmark.source_path, benchmark.id, options.get("repo", ""), options.get("revision", "HEAD"))
+    rows = git.read(benchmark.source_path, benchmark.id, options.get("repo", ""), options.get("revision", "HEAD"))
+    yield from installs.with_install(rows, options.get("install"))
 
 
 def _swebench(benchmark: Benchmark) -> FileRows:
     folder = benchmark.options.get("clones")
     clones = folder and benchmark.directory / folder
-    convert = partial(swebench.read_row, benchmark_id=benchmark.id, clones=clones)
+    install = benchmark.options.get("install")
+    convert = partial(swebench.read_row, benchmark_id=benchmark.id, clones=clones, install=install)
     return FileRows(row_files(benchmark.source_path), convert)
 
 
@@ -67,11 +69,12 @@ def _github(benchmark: Benchmark) -> Iterator[Issue | Rejected]:
     since = github.utc(options.get("since"))
     if is_clone:
         api = options.get("api", github.API)
-        yield from github.read(benchmark.source_path, benchmark.id, **kept, api=api, since=since)
+        rows = github.read(benchmark.source_path, benchmark.id, **kept, api=api, since=since)
     else:
         folder = options.get("clones")
         folder = folder and benchmark.directory / folder
-        yield from github.read_files(benchmark.source_path, benchmark.id, **kept, since=since, folder=folder)
+        rows = github.read_files(benchmark.source_path, benchmark.id, **kept, since=since, folder=folder)
+    yield from installs.with_install(rows, options.get("install"))
 
 
 def _limit(value: Any) -> str:
@@ -148,10 +151,11 @@ _EVERY: Options = {"limit": _limit}
 SOURCES: Mapping[str, SourceKind] = {
     "functions": SourceKind(lambda benchmark: functions.read(benchmark.source_path, benchmark.id), _EVERY),
     "humaneval_fix": SourceKind(lambda benchmark: humaneval_fix.read(benchmark.source_path, benchmark.id), _EVERY),
-    "swebench": SourceKind(None, {**_EVERY, "clones": _text}, rows=_swebench),
+    "quixbugs": SourceKind(lambda benchmark: quixbugs.read(benchmark.source_path, benchmark.id), _EVERY),
+    "swebench": SourceKind(None, {**_EVERY, "clones": _text, "install": installs.complaint_with_rows}, rows=_swebench),
     "git": SourceKind(
         _mined,
-        {**_EVERY, "repo": _repo, "revision": _text},
+        {**_EVERY, "repo": _repo, "revision": _text, "install": installs.complaint},
         lambda benchmark: clones.head(benchmark.source_path, benchmark.options.get("revision", "HEAD")),
     ),
     "github": SourceKind(
@@ -165,6 +169,7 @@ SOURCES: Mapping[str, SourceKind] = {
             "since": _since,
             "without_issue": _flag,
             "clones": _text,
+            "install": installs.complaint,
         },
         lambda benchmark: github.version(benchmark.source_path, benchmark.options.get("revision", "HEAD")),
     ),

@@ -20,6 +20,15 @@ class NotConvertibleError(ValueError):
     """The suite says something that calls and expected values cannot say."""
 
 
+class SuiteError(ValueError):
+    """A row's code cannot be used; the message says why, `field` where."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        """Take the name of the row's field, and what is wrong with it."""
+        super().__init__(reason)
+        self.field = field
+
+
 @dataclass
 class _Suite:
     """A suite while it is read."""
@@ -30,6 +39,34 @@ class _Suite:
     cases: list[Case] = field(default_factory=list)
     # Set when a variable was handed to the candidate, which may have changed what it holds.
     lent: bool = False
+
+
+def judged_by(test_code: str, entry_point: str, name: str) -> dict[str, Any]:
+    """Return the fields of a task that a suite stands for: cases where they say the same, the suite as it is otherwise.
+
+    Raises:
+        SuiteError: where it is not Python, for the field `name`.
+    """
+    try:
+        return {"cases": cases_from_asserts(test_code, entry_point)}
+    except NotConvertibleError:
+        return {"test_code": test_code.strip() + "\n"}
+    except (SyntaxError, ValueError, MemoryError) as error:
+        raise SuiteError(name, f"does not parse: {error}") from None
+
+
+def check_defines(code: str, function: str, name: str) -> None:
+    """Check that code defines a function.
+
+    Raises:
+        SuiteError: where it does not, or is not Python, for the field `name`.
+    """
+    try:
+        defined = {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)}
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise SuiteError(name, f"does not parse: {error}") from None
+    if function not in defined:
+        raise SuiteError(name, f"it defines no function {function}")
 
 
 def cases_from_asserts(test_code: str, entry_point: str) -> tuple[Case, ...]:

@@ -3,17 +3,15 @@
 A row is a function with a bug put in by hand, its fix, and a suite of assertions (https://huggingface.co/datasets/bigcode/humanevalpack).
 """
 
-import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rllm_assets.data.issues import FunctionTask, Issue, Rejected, Source, first_error, rejected, unified_diff
 from rllm_assets.data.rows import RawRow, raw_rows, row_files
-from rllm_assets.data.sources.asserts import NotConvertibleError, cases_from_asserts
+from rllm_assets.data.sources.asserts import SuiteError, check_defines, judged_by
 
 _REPOSITORY = "bigcode/humanevalpack"
 
@@ -39,10 +37,6 @@ class _Row(BaseModel):
     failure_symptoms: str = ""
 
 
-class _RowError(ValueError):
-    """A field of a row is wrong: ``args`` are its name and the reason."""
-
-
 def read(path: Path, benchmark_id: str) -> Iterator[Issue | Rejected]:
     """Read a file, or those of a directory; a row that is wrong is rejected with file, line and field."""
     for file in row_files(path):
@@ -58,8 +52,8 @@ def _read(file: Path, raw: RawRow, benchmark_id: str) -> Issue | Rejected:
         return _issue(row, Source(benchmark=benchmark_id, kind="humaneval_fix", file=file.name, line=raw.line))
     except ValidationError as error:
         return rejected(file, raw, *first_error(error))
-    except _RowError as error:
-        return rejected(file, raw, *error.args)
+    except SuiteError as error:
+        return rejected(file, raw, error.field, str(error))
 
 
 def _issue(row: _Row, source: Source) -> Issue:
@@ -67,10 +61,10 @@ def _issue(row: _Row, source: Source) -> Issue:
     module = f"{identifier.replace('-', '_').lower()}.py"
     buggy, fixed = _joined(row.declaration, row.buggy_solution), _joined(row.declaration, row.canonical_solution)
     if buggy == fixed:
-        raise _RowError("buggy_solution", "the same as canonical_solution: there is no bug")
-    if row.entry_point not in _functions(fixed, "canonical_solution"):
-        raise _RowError("entry_point", f"declaration and canonical_solution define no function {row.entry_point}")
-    task = FunctionTask(module=module, entry_point=row.entry_point, buggy_code=buggy, fixed_code=fixed, **_suite(row))
+        raise SuiteError("buggy_solution", "the same as canonical_solution: there is no bug")
+    check_defines(fixed, row.entry_point, "canonical_solution")
+    judged = judged_by(row.test, row.entry_point, "test")
+    task = FunctionTask(module=module, entry_point=row.entry_point, buggy_code=buggy, fixed_code=fixed, **judged)
     return Issue(
         instance_id=f"HumanEvalFix-{identifier}",
         repo=_REPOSITORY,
@@ -84,23 +78,6 @@ def _issue(row: _Row, source: Source) -> Issue:
 
 def _joined(declaration: str, body: str) -> str:
     return f"{declaration.rstrip()}\n{body.strip(chr(10)).rstrip()}\n"
-
-
-def _functions(code: str, field: str) -> set[str]:
-    try:
-        return {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)}
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise _RowError(field, f"does not parse after the declaration: {error}") from error
-
-
-def _suite(row: _Row) -> dict[str, Any]:
-    """Return the suite as cases where they say the same, as it stands otherwise."""
-    try:
-        return {"cases": cases_from_asserts(row.test, row.entry_point)}
-    except NotConvertibleError:
-        return {"test_code": row.test.strip() + "\n"}
-    except (SyntaxError, ValueError, MemoryError) as error:
-        raise _RowError("test", f"does not parse: {error}") from error
 
 
 def _statement(row: _Row) -> str:

@@ -1,7 +1,8 @@
 """SWE-bench and its kin, as published: Verified, Lite, Live, SWE-Gym, SWE-rebench, SWE-smith, and rows mined in their form.
 
 What a row is shows in its keys, never in a file's name (https://www.swebench.com, https://swesmith.com). Columns that say how
-others run the tests, such as Live's `log_parser`, which may be code, are left aside.
+others run the tests, such as Live's `log_parser`, which may be code, are left aside; of SWE-rebench's `install_config`, the
+names of packages are read where that is asked for, and nothing else.
 """
 
 import json
@@ -14,9 +15,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from rllm_assets.data.clones import find_clone
-from rllm_assets.data.issues import Issue, Rejected, RepositoryTask, Source, Text, first_error, rejected
+from rllm_assets.data.issues import Install, Issue, Rejected, RepositoryTask, Source, Text, first_error, rejected
 from rllm_assets.data.reversal import reversed_diff
 from rllm_assets.data.rows import RawRow, raw_rows, row_files
+from rllm_assets.data.sources.installs import installing, packages_of_row
 
 _MISTAKEN = (
     ({"model_patch"}, "a prediction, not an issue"),
@@ -92,17 +94,20 @@ def iso_time(value: Any) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
-def read(path: Path, benchmark_id: str, clones: Path | None = None) -> Iterator[Issue | Rejected]:
+def read(
+    path: Path, benchmark_id: str, clones: Path | None = None, install: Mapping[str, Any] | None = None
+) -> Iterator[Issue | Rejected]:
     """Read a file, or those of a directory; a row that is wrong is rejected with file, line and field.
 
     Args:
         path: the file or directory.
         benchmark_id: whose issues they become.
         clones: where local clones of the rows' repositories lie, named ``owner__name`` or ``name``.
+        install: what their tests need, as it stands in benchmark.yaml; with ``rows``, also the packages that a row names.
     """
     for file in row_files(path):
         for raw in raw_rows(file):
-            yield read_row(file, raw, benchmark_id, clones)
+            yield read_row(file, raw, benchmark_id, clones, install)
 
 
 def _with_clone(issue: Issue, folder: Path) -> Issue:
@@ -112,10 +117,25 @@ def _with_clone(issue: Issue, folder: Path) -> Issue:
     return issue.model_copy(update={"source": issue.source.model_copy(update={"repository": str(clone.resolve())})})
 
 
-def read_row(file: Path, raw: RawRow, benchmark_id: str, clones: Path | None = None) -> Issue | Rejected:
+def read_row(
+    file: Path, raw: RawRow, benchmark_id: str, clones: Path | None = None, install: Mapping[str, Any] | None = None
+) -> Issue | Rejected:
     """Return the issue of a file's row, or why it is none; the arguments are those of `read`."""
     issue = _read(file, raw, benchmark_id)
+    if isinstance(issue, Issue) and install:
+        issue = _installing(issue, file, raw, install)
     return _with_clone(issue, clones) if isinstance(issue, Issue) and clones is not None else issue
+
+
+def _installing(issue: Issue, file: Path, raw: RawRow, install: Mapping[str, Any]) -> Issue | Rejected:
+    wanted = Install.model_validate({name: value for name, value in install.items() if name != "rows"})
+    if install.get("rows"):
+        try:
+            named = packages_of_row((raw.content or {}).get("install_config"))
+        except ValueError as error:
+            return rejected(file, raw, "install_config", str(error))
+        wanted = wanted.model_copy(update={"packages": (*wanted.packages, *named)})
+    return installing(issue, wanted)
 
 
 def _read(file: Path, raw: RawRow, benchmark_id: str) -> Issue | Rejected:
