@@ -56,6 +56,8 @@ TRAJECTORY_SCHEMA = pa.schema(
         pa.field("reason", pa.string()),
         pa.field("sandbox_grade", pa.string()),
         pa.field("in_process", pa.bool_()),
+        pa.field("verdict_source", pa.string()),
+        pa.field("origin", pa.string()),
         pa.field("reward", pa.float64()),
         pa.field("seconds", pa.float64()),
     ]
