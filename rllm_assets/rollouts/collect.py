@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from rllm_assets.config import AgentConfig
@@ -69,15 +70,34 @@ def prompt_tokens(
 ) -> list[int]:
     """Return a prompt's token ids by the model's own chat template, which also adds the special tokens.
 
+    Where the template has no system messages, as Gemma's, what they say is put before the first user's message.
+
     Raises:
         PromptTooLongError: beyond `limit` tokens.
     """
-    ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=True, return_dict=False)
+    try:
+        ids = _templated(tokenizer, messages)
+    except TemplateError:
+        ids = _templated(tokenizer, without_system(messages))
     if len(ids) > limit:
         raise PromptTooLongError(
             f"{instance_id} has {len(ids)} prompt tokens, more than model.max_prompt_tokens ({limit})"
         )
-    return ids  # pyright: ignore[reportReturnType]
+    return ids
+
+
+def _templated(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    # With tokenize, no special tokens are added to those of the template: a second BOS would be one that no training had.
+    return tokenizer.apply_chat_template(  # pyright: ignore[reportReturnType]
+        list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+
+
+def without_system(messages: Sequence[Message]) -> list[Message]:
+    """Return a conversation whose system messages are part of the first message that is none."""
+    said = [str(message["content"]) for message in messages if message["role"] == "system"]
+    first, *others = [message for message in messages if message["role"] != "system"]
+    return [{**first, "content": "\n\n".join([*said, str(first["content"])])}, *others]
 
 
 def fitting(
