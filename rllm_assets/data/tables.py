@@ -47,6 +47,7 @@ TRAJECTORY_SCHEMA = pa.schema(
         pa.field("prompt", pa.string(), metadata={b"format": b"JSON list of chat messages"}),
         pa.field("response", pa.string()),
         pa.field("turns", pa.string(), metadata={b"format": b"JSON list of chat messages"}),
+        pa.field("candidate", pa.string()),
         pa.field("response_tokens", pa.int32()),
         pa.field("finished", pa.bool_()),
         pa.field("status", pa.string()),

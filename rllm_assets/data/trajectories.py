@@ -111,6 +111,10 @@ class Attempt(BaseModel):
         default_factory=list,
         description="Of an answer in several turns, its messages and the observations between them.",
     )
+    candidate: str = Field(
+        default="",
+        description="What was judged where it does not simply stand in the answer, as after several turns: code, or a patch.",
+    )
     response_tokens: int = Field(ge=0, description="Tokens of the answer, the end token included when it was sampled.")
     finished: bool = Field(description="Whether the answer ended by itself rather than at the length limit.")
     verdict: Verdict = Field(description="How the answer was judged.")

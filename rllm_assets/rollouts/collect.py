@@ -262,6 +262,7 @@ def to_attempt(
         response_tokens=rollout.sample.length,
         finished=rollout.sample.finished,
         turns=list(rollout.turns),
+        candidate=(rollout.candidate or "") if rollout.turns else "",
         verdict=rollout.verdict,
         reward=rollout.reward,
     )

@@ -102,6 +102,7 @@ class _Server:
         return [found[start : start + samples] for start in range(0, len(found), samples)]
 
     def _answer(self, path: str, body: dict[str, Any], read: Callable[[dict[str, Any]], Sample]) -> Sample:
+        problem = ""
         for wait in [*_waits(), None]:
             asked_to_wait = None
             try:
@@ -178,7 +179,7 @@ class TokenEndpoint:
         text = str(self._tokenizer.decode(ids, skip_special_tokens=True))
         return Sample(ids, [float(each) for each in logprobs], text, finished)
 
-    def _ends(self, ids: Sequence[int], stop: StopRule | None) -> Iterator[int]:
+    def _ends(self, ids: list[int], stop: StopRule | None) -> Iterator[int]:
         """Yield after how many tokens the answer is complete, as the local sampler would have ended it."""
         if stop is not None:
             for place, token in enumerate(ids, start=1):

@@ -9,9 +9,9 @@ from rllm_assets.data.benchmarks import Benchmark, BenchmarkError
 from rllm_assets.data.hashing import content_hash
 from rllm_assets.data.issues import FunctionTask, Issue, Rejected
 from rllm_assets.data.readers import read_trajectories
-from rllm_assets.data.readers.records import ImportedTrajectory, text_of, with_resolved
+from rllm_assets.data.readers.records import ImportedTrajectory, with_resolved
 from rllm_assets.data.readers.reports import ReportError, resolved_by_report
-from rllm_assets.data.trajectories import Attempt, Message
+from rllm_assets.data.trajectories import Attempt, Message, VerdictSource, text_of
 from rllm_assets.data.verdicts import Verdict
 from rllm_assets.rollouts.collect import Candidate, Verifier, candidate_of, verified
 
@@ -69,9 +69,9 @@ def historical_attempts(
     asked = answer_format(benchmark.answer_format)
     runs = _runs(benchmark, by_id, frozenset(held_out), found.left_out)
     while batch := list(islice(runs, _AT_A_TIME)):
-        for run, verdict, source in _judged(batch, by_id, asked, verifier):
+        for run, judged in _judged(batch, by_id, asked, verifier):
             mine = found.attempts.setdefault(run.instance_id, [])
-            mine.append(_attempt(run, by_id[run.instance_id], len(mine), verdict, source, count_tokens))
+            mine.append(_attempt(run, by_id[run.instance_id].group, len(mine), judged, count_tokens))
         if progress is not None:
             progress(len(batch))
     return found
@@ -115,23 +115,32 @@ def _unfit(run: ImportedTrajectory, issues: Mapping[str, Issue], held_out: Colle
     return None
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """What a run left, and what is known of it from whom."""
+
+    candidate: Candidate | None
+    verdict: Verdict
+    source: VerdictSource
+
+
 def _judged(
     runs: Sequence[ImportedTrajectory], issues: Mapping[str, Issue], asked: AnswerFormat, verifier: Verifier
-) -> Iterator[tuple[ImportedTrajectory, Verdict, str]]:
-    candidates = {
-        place: one for place, run in enumerate(runs) if (one := _left(run, issues[run.instance_id], asked)) is not None
-    }
-    verdicts = verified(verifier, [issues[runs[place].instance_id] for place in candidates], list(candidates.values()))
-    judged = dict(zip(candidates, verdicts, strict=True))
-    for place, run in enumerate(runs):
-        verdict = judged.get(place) or Verdict(status="no_verdict", reason="the run left neither a patch nor an answer")
+) -> Iterator[tuple[ImportedTrajectory, _Judged]]:
+    left = [_left(run, issues[run.instance_id], asked) for run in runs]
+    there = [(issues[run.instance_id], one) for run, one in zip(runs, left, strict=True) if one is not None]
+    verdicts = iter(verified(verifier, [issue for issue, _ in there], [one for _, one in there]))
+    nothing = Verdict(status="no_verdict", reason="the run left neither a patch nor an answer")
+    for run, candidate in zip(runs, left, strict=True):
+        verdict = next(verdicts) if candidate is not None else nothing
         if verdict.counts:
-            yield run, verdict, "verifier"
+            yield run, _Judged(candidate, verdict, "verifier")
         elif run.resolved is None:
-            yield run, verdict, "none"
+            yield run, _Judged(candidate, verdict, "none")
         else:
             reason = f"as its report says; not judged here: {verdict.reason}"
-            yield run, Verdict(status="resolved" if run.resolved else "failed", reason=reason), "report"
+            believed = Verdict(status="resolved" if run.resolved else "failed", reason=reason)
+            yield run, _Judged(candidate, believed, "report")
 
 
 def _left(run: ImportedTrajectory, issue: Issue, asked: AnswerFormat) -> Candidate | None:
@@ -153,31 +162,28 @@ def _answers(messages: Sequence[Message]) -> list[Message]:
 
 
 def _attempt(
-    run: ImportedTrajectory,
-    issue: Issue,
-    number: int,
-    verdict: Verdict,
-    source: str,
-    count_tokens: Callable[[str], int] | None,
+    run: ImportedTrajectory, group: str, number: int, judged: _Judged, count_tokens: Callable[[str], int] | None
 ) -> Attempt:
     # What came before the first call, demonstrations among it, was given.
     first = min(step.message for step in run.steps if step.message is not None)
     prompt, turns = run.messages[:first], run.messages[first:]
     texts = [text_of(message.get("content")) for message in _answers(turns)]
-    is_single = len(turns) == 1 and turns[0] == {"role": "assistant", "content": texts[0]}
+    is_plain = turns == [{"role": "assistant", "content": texts[0]}]
+    left, verdict = judged.candidate, judged.verdict
     return Attempt(
-        instance_id=issue.instance_id,
-        group=issue.group,
+        instance_id=run.instance_id,
+        group=group,
         kind="historical",
         attempt=number,
         policy=run.model,
         prompt=prompt,
         response="\n\n".join(filter(None, texts)),
-        turns=[] if is_single else turns,
+        turns=[] if is_plain else turns,
+        candidate=(left.text or "") if left is not None and (run.patch or not is_plain) else "",
         response_tokens=sum(map(count_tokens, texts)) if count_tokens is not None else 0,
         finished=run.termination_reason in ("env_done", ""),
         verdict=verdict,
-        verdict_source=source,  # pyright: ignore[reportArgumentType]
+        verdict_source=judged.source,
         origin=" ".join(filter(None, (run.format, run.version, run.file))) + (f":{run.line}" if run.line else ""),
         reward=float(verdict.resolved) if verdict.counts else None,
     )

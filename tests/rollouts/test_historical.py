@@ -82,6 +82,7 @@ def test_a_run_is_judged_by_its_patch(tmp_path):
         1.0,
     )
     assert attempt.origin == "swe-agent 0.x one.traj"
+    assert attempt.candidate == FIXED
     # Everything that was said is there, in its order; a demonstration was given, and is nothing to learn from.
     assert [m["content"] for m in attempt.messages] == [m["content"] for m in row["history"]]
     demos = [m for m in row["history"] if m.get("is_demo")]
@@ -103,7 +104,7 @@ def test_a_chat_is_judged_by_its_last_answer(tmp_path):
     found, verifier = imported(tmp_path, "one", "two")
     assert verifier.candidates == [("one", FIXED), ("two", "x\n")]
     one, two = found.attempts["one"][0], found.attempts["two"][0]
-    assert (one.response, one.turns, one.finished) == (ANSWER, [], True)
+    assert (one.response, one.turns, one.candidate, one.finished) == (ANSWER, [], "", True)
     assert (two.verdict.status, two.verdict_source, two.reward) == ("failed", "verifier", 0.0)
     assert one.origin == "chat messages chats.jsonl:1"
     assert one.prompt == [{"role": "user", "content": "Fix half."}]
