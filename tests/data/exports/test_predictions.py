@@ -110,7 +110,7 @@ def test_what_several_turns_made_is_the_patch_and_not_what_was_said(tmp_path):
     said = [{"role": "assistant", "content": "```bash\nsed -i s/-/+/ sums.py\n```"}]
     tried = [
         attempt(function, response="...", turns=said, candidate=FIXED),
-        attempt(repository, response="...", turns=said, candidate=repository.patch),
+        attempt(issue(repository.instance_id), response="...", turns=said, candidate=repository.patch),
     ]
     issues = [function, repository]
     written = export(dataset(splits={"train": issues}, attempts=tried, evaluated=[]), "predictions", tmp_path)
