@@ -25,7 +25,9 @@ def graph(make_graph):
     """A benchmark with old runs beside it, its issues verified."""
     made = make_graph(trajectories={"rollouts_per_issue": 2})
     folder = made.benchmarks / "tiny"
-    (folder / "benchmark.yaml").open("a").write("runs: {path: runs, reports: report.json}\n")
+    with (folder / "benchmark.yaml").open("a") as file:
+        file.write("runs: {path: runs, reports: report.json}\n")
+    (folder / "runs").mkdir()
     write(folder / "report.json", {"resolved_ids": ["tiny-1"], "unresolved_ids": ["tiny-2"]})
     assert made.materialize("historical_issues").success
     sides = own(made)
@@ -85,7 +87,6 @@ def test_three_kinds_stand_in_one_table(graph):
 
 def test_a_run_that_is_added_is_seen(graph):
     runs = graph.benchmarks / "tiny" / "runs"
-    runs.mkdir()
     graph.instance.report_runless_asset_event(observe_benchmark(find_benchmark("tiny", graph.benchmarks)))
     assert graph.materialize("historical_issues", "trajectories").success
     assert graph.stale("trajectories") == {}
