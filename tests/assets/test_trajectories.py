@@ -44,6 +44,7 @@ def own(graph):
     return dict(zip(table.column("instance_id").to_pylist(), own_sides(table, config), strict=True))
 
 
+@pytest.mark.slow
 def test_three_kinds_stand_in_one_table(graph):
     name, other = graph.trained[:2]
     number = int(name.rpartition("-")[2])
@@ -85,6 +86,7 @@ def test_three_kinds_stand_in_one_table(graph):
     assert graph.materialize("train_split", "val_split", "test_split").success
 
 
+@pytest.mark.slow
 def test_a_run_that_is_added_is_seen(graph):
     runs = graph.benchmarks / "tiny" / "runs"
     graph.instance.report_runless_asset_event(observe_benchmark(find_benchmark("tiny", graph.benchmarks)))
@@ -104,6 +106,7 @@ def test_a_run_that_is_added_is_seen(graph):
     assert graph.materialization("trajectories").metadata["attempts"].value["historical"] == 1
 
 
+@pytest.mark.slow
 def test_an_endpoint_answers_in_place_of_the_base(make_graph):
     graph = make_graph(trajectories={"rollouts_per_issue": 2})
     assert graph.materialize("historical_issues").success
@@ -122,6 +125,7 @@ def test_an_endpoint_answers_in_place_of_the_base(make_graph):
     assert {(a.policy, a.verdict.status, a.verdict_source) for a in rollouts} == {("a-model", "failed", "verifier")}
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_is_not_there_is_one_line(make_graph):
     graph = make_graph()
     assert graph.materialize("historical_issues").success

@@ -43,7 +43,11 @@ def serving(reply: Callable[[str, dict[str, Any]], Reply]) -> Iterator[Served]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        # As many connections may wait as are made at a time.
+        request_queue_size = 64
+
+    with Server(("127.0.0.1", 0), Handler) as server:
         served = Served(f"http://127.0.0.1:{server.server_address[1]}/v1")
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
