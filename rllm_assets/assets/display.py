@@ -23,6 +23,7 @@ LIBRARY_ERRORS: Mapping[str, Sequence[str]] = {
     "rllm_assets.rewards.quality": ("RuffError",),
     "rllm_assets.rewards.score": ("ScoreError",),
     "rllm_assets.rollouts.collect": ("PromptTooLongError",),
+    "rllm_assets.rollouts.endpoint": ("EndpointError",),
     "rllm_assets.sandbox.jobs": ("SandboxError", "SandboxUnavailableError"),
     "rllm_assets.serving.records": ("ServingError",),
     "rllm_assets.tracking.lineage": ("LineageError",),

@@ -7,7 +7,7 @@ from rllm_assets.automation.partitions import benchmarks
 
 benchmark_source = dg.AssetSpec(
     "benchmark_source",
-    description="A benchmark's files. Data version: hash of benchmark.yaml and of every file of its source.",
+    description="A benchmark's files. Data version: hash of benchmark.yaml, of every file of its source and of its old runs.",
     partitions_def=benchmarks,
     group_name="sources",
     kinds={"yaml"},

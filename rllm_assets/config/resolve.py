@@ -169,9 +169,20 @@ _IDLE_RULES: Sequence[IdleRule] = (
         "while training.warm_start is none",
     ),
     (
-        ("trajectories.temperature",),
+        ("trajectories.temperature", "trajectories.endpoint"),
         lambda c: c.trajectories.rollouts_per_issue == 0,
         "while trajectories.rollouts_per_issue is 0",
+    ),
+    (
+        (
+            "trajectories.endpoint_model",
+            "trajectories.endpoint_api",
+            "trajectories.endpoint_key",
+            "trajectories.endpoint_requests",
+            "trajectories.endpoint_seconds",
+        ),
+        lambda c: c.trajectories.endpoint is None,
+        "without trajectories.endpoint",
     ),
     (
         ("splits.before", "splits.test_from"),

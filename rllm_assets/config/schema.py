@@ -203,6 +203,23 @@ class TrajectoriesConfig(_Part):
         default=4, ge=0, description="Answers sampled to each issue; 0 leaves only the fixes."
     )
     temperature: float = Field(default=0.8, gt=0, description="Of those samples.")
+    endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://\S+$",
+        description="Base URL of an OpenAI-compatible server that answers in place of the model here: http://gpu:8000/v1.",
+    )
+    endpoint_model: str | None = Field(
+        default=None, min_length=1, description="The model's name at the endpoint; unset: model.name."
+    )
+    endpoint_api: Literal["completions", "chat"] = Field(
+        default="completions",
+        description="completions: token ids to and fro, as vLLM has them; chat: messages and text, as every server does.",
+    )
+    endpoint_key: str = Field(
+        default="", description="Name of the environment variable that holds the endpoint's API key."
+    )
+    endpoint_requests: PositiveInt = Field(default=16, description="Requests at the endpoint at a time.")
+    endpoint_seconds: float = Field(default=600.0, gt=0, description="Wall time of one answer of the endpoint.")
 
 
 class AgentConfig(_Part):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rllm_assets.config import PRESETS, ConfigError, Layer, Resolved, resolve
 from rllm_assets.data.answers import ANSWER_FORMATS
-from rllm_assets.data.hashing import combined_hash, content_hash, file_hash
+from rllm_assets.data.hashing import combined_hash, content_hash, unchanged_file_hash
 from rllm_assets.data.issues import first_error
 
 FILE_NAME = "benchmark.yaml"
@@ -23,6 +23,17 @@ SLUG = r"^[a-z0-9](?:[a-z0-9_\-]{0,61}[a-z0-9])?$"
 
 class BenchmarkError(ValueError):
     """A benchmark is missing or its description is wrong; the message names file and field and says what to do."""
+
+
+class Runs(BaseModel):
+    """Where old runs of agents lie."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field(min_length=1, description="File or folder of runs, relative to benchmark.yaml.")
+    reports: str = Field(
+        default="", description="A report of SWE-bench, or a folder of those of one evaluation, relative as well."
+    )
 
 
 class _Description(BaseModel):
@@ -38,6 +49,7 @@ class _Description(BaseModel):
     )
     answer_format: str = Field(default="function", description="How a model answers.")
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the source.")
+    runs: Runs | None = Field(default=None, description="Old runs of agents at these issues.")
     preset: str = Field(default="smollm2", description="Configuration to start from.")
     config: dict[str, Any] = Field(default_factory=dict, description="Configuration keys of this benchmark.")
 
@@ -52,11 +64,26 @@ class Benchmark(_Description):
         """Where the source lies."""
         return (self.directory / self.path).resolve()
 
+    @property
+    def runs_path(self) -> Path:
+        """Where the old runs lie.
+
+        Raises:
+            BenchmarkError: where there are none.
+        """
+        if self.runs is None:
+            raise BenchmarkError(f"{self.id} has no runs")
+        return (self.directory / self.runs.path).resolve()
+
+    @property
+    def reports_path(self) -> Path | None:
+        """Where the reports of the old runs lie, if anywhere."""
+        return (self.directory / self.runs.reports).resolve() if self.runs and self.runs.reports else None
+
     def content_hash(self) -> str:
-        """Hash of the description and of the source: the data version of `benchmark_source`."""
-        return combined_hash(
-            [content_hash(self.model_dump(mode="json", exclude={"directory"})), *self._source_hashes()]
-        )
+        """Hash of the description, of the source and of the old runs: the data version of `benchmark_source`."""
+        described = content_hash(self.model_dump(mode="json", exclude={"directory"}))
+        return combined_hash([described, *self._source_hashes(), *self._runs_hashes()])
 
     def issues_hash(self) -> str:
         """Hash of what the issues come from: the source with its options, less what is configured besides."""
@@ -70,9 +97,13 @@ class Benchmark(_Description):
         version = SOURCES[self.source].version(self)
         if version is not None:
             return [version]
-        root = self.source_path
-        files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
-        return [f"{p.name} {file_hash(p)}" for p in files if p.name != FILE_NAME]
+        return _file_hashes(self.source_path)
+
+    def _runs_hashes(self) -> list[str]:
+        if self.runs is None:
+            return []
+        reports = self.reports_path
+        return [*_file_hashes(self.runs_path), *(_file_hashes(reports) if reports is not None else ())]
 
     def layers(self) -> tuple[Layer, ...]:
         """The configuration layers that the benchmark stands for: its preset, then its own keys."""
@@ -94,6 +125,11 @@ class Benchmark(_Description):
                     f"{origin}: {key} has no effect where answer_format is {self.answer_format}; remove it"
                 )
         return resolved
+
+
+def _file_hashes(root: Path) -> list[str]:
+    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+    return [f"{p.name} {unchanged_file_hash(p)}" for p in files if p.name != FILE_NAME]
 
 
 def read_benchmark(path: Path) -> Benchmark:
@@ -138,6 +174,8 @@ def read_description(path: Path) -> Benchmark:
 
 def _hint(field: str, reason: str) -> str:
     known = list(_Description.model_fields)
+    if field.startswith("runs."):
+        known = [f"runs.{name}" for name in Runs.model_fields]
     if reason.startswith("Extra inputs"):
         close = difflib.get_close_matches(field, known, n=1)
         return f"unknown field; did you mean {close[0]}?" if close else f"unknown field; known are {', '.join(known)}"
@@ -168,6 +206,10 @@ def _check_path(benchmark: Benchmark, path: Path) -> None:
         raise BenchmarkError(f"{path}: path: Field required")
     elif not benchmark.source_path.exists():
         raise BenchmarkError(f"{path}: path: {benchmark.source_path} does not exist")
+    if benchmark.runs is not None:
+        for field, found in (("path", benchmark.runs_path), ("reports", benchmark.reports_path)):
+            if found is not None and not found.exists():
+                raise BenchmarkError(f"{path}: runs.{field}: {found} does not exist")
 
 
 def _check_version(benchmark: Benchmark, path: Path) -> None:

@@ -1,5 +1,6 @@
 """Names for content: the same content always has the same hash, whatever run, machine or path it came from."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable
@@ -25,6 +26,17 @@ def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unchanged_file_hash(path: Path) -> str:
+    """Return a file's `file_hash`; one whose size and time have not changed since the last call is not read again."""
+    state = path.stat()
+    return _remembered_hash(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=100_000)
+def _remembered_hash(path: Path, _modified: int, _size: int) -> str:
+    return file_hash(path)
 
 
 def directory_hash(directory: Path, exclude: frozenset[str] = frozenset()) -> str:

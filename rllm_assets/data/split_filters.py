@@ -83,12 +83,14 @@ def quoting(train_ids: Sequence[str], held_out: pa.Table, trajectories: pa.Table
     names = held_out.column("instance_id").to_pylist()
     statements = Statements(text or "" for text in held_out.column("problem_statement").to_pylist())
     wanted, last_prompt = set(train_ids), None
-    for tried in _rows(trajectories, "instance_id", "prompt", "response"):
+    columns = ("instance_id", "prompt", "response", *(["turns"] if "turns" in trajectories.column_names else []))
+    for tried in _rows(trajectories, *columns):
         name, prompt = tried["instance_id"], (tried["instance_id"], tried["prompt"])
         if name not in wanted:
             continue
         # Rollouts of an issue have its prompt in common.
-        texts = [tried["response"] or "", *([] if prompt == last_prompt else [_said(tried["prompt"])])]
+        said = [tried["response"] or "", _said(tried.get("turns"))]
+        texts = [*said, *([] if prompt == last_prompt else [_said(tried["prompt"])])]
         last_prompt = prompt
         quoted = next((at for text in texts for at in statements.quoted_in(text)), None)
         if quoted is not None:

@@ -47,6 +47,7 @@ TRAJECTORY_SCHEMA = pa.schema(
         pa.field("prompt", pa.string(), metadata={b"format": b"JSON list of chat messages"}),
         pa.field("response", pa.string()),
         pa.field("turns", pa.string(), metadata={b"format": b"JSON list of chat messages"}),
+        pa.field("candidate", pa.string()),
         pa.field("response_tokens", pa.int32()),
         pa.field("finished", pa.bool_()),
         pa.field("status", pa.string()),
@@ -56,6 +57,8 @@ TRAJECTORY_SCHEMA = pa.schema(
         pa.field("reason", pa.string()),
         pa.field("sandbox_grade", pa.string()),
         pa.field("in_process", pa.bool_()),
+        pa.field("verdict_source", pa.string()),
+        pa.field("origin", pa.string()),
         pa.field("reward", pa.float64()),
         pa.field("seconds", pa.float64()),
     ]

@@ -1,7 +1,7 @@
 """Trajectories: what was tried on an issue and how it was judged.
 
 `Step`, `Trajectory` and `Episode` carry rLLM's names and fields (rllm/types.py), so that files made of them load there.
-`Attempt` is the flat row of one single-turn try, which tables hold.
+`Attempt` is the flat row of one try, which tables hold.
 """
 
 import json
@@ -16,6 +16,18 @@ Message = dict[str, Any]
 """One chat message: at least `role` and `content`."""
 
 Kind = Literal["historical", "gold", "rollout"]
+
+VerdictSource = Literal["verifier", "report", "none"]
+
+
+def text_of(content: Any) -> str:
+    """Return the text of a message's content: itself, or its parts' texts one after the other."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    texts = (part.get("text") if isinstance(part, dict) else part for part in content)
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 class Step(BaseModel):
@@ -88,16 +100,29 @@ class Attempt(BaseModel):
     group: str = Field(description="The issue's group: function or repository.")
     kind: Kind = Field(description="gold: the historical fix; rollout: sampled from a policy; historical: imported.")
     attempt: int = Field(ge=0, description="Which of the issue's attempts of this kind.")
-    policy: str = Field(default="", description="Hash of the policy that was sampled; empty for gold.")
+    policy: str = Field(
+        default="",
+        description="Who answered: hash of the policy that was sampled, or the name of an endpoint's or an old run's model; "
+        "empty for gold.",
+    )
     prompt: list[Message] = Field(description="The messages that were answered.")
     response: str = Field(description="The answer; of one in several turns, what the policy said in all of them.")
     turns: list[Message] = Field(
         default_factory=list,
         description="Of an answer in several turns, its messages and the observations between them.",
     )
+    candidate: str = Field(
+        default="",
+        description="What was judged where it does not simply stand in the answer, as after several turns: code, or a patch.",
+    )
     response_tokens: int = Field(ge=0, description="Tokens of the answer, the end token included when it was sampled.")
     finished: bool = Field(description="Whether the answer ended by itself rather than at the length limit.")
     verdict: Verdict = Field(description="How the answer was judged.")
+    verdict_source: VerdictSource = Field(
+        default="verifier",
+        description="verifier: judged here; report: believed, as a report or the old run's own file says; none: nobody says.",
+    )
+    origin: str = Field(default="", description="Of an old run: its format, its version, and file and line.")
     reward: float | None = Field(default=None, description="The reward; none without a verdict.")
 
     @property
@@ -139,8 +164,8 @@ class Attempt(BaseModel):
             Step(
                 id=f"{self.trajectory_id}:{number}",
                 chat_completions=messages[:end],
-                observation=messages[end - 2]["content"] if number else None,
-                model_response=messages[end - 1]["content"],
+                observation=messages[end - 2].get("content") if number else None,
+                model_response=text_of(messages[end - 1].get("content")),
                 reward=(self.reward or 0.0) if end == ends[-1] else 0.0,
                 done=end == ends[-1],
             )

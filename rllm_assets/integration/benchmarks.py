@@ -15,10 +15,12 @@ from rllm_assets.data.exports import EXPORTS, Dataset, ExportError, export
 from rllm_assets.data.files import write_text
 from rllm_assets.data.issues import Rejected
 from rllm_assets.data.sources import load_issues
-from rllm_assets.data.splits import Splits, split_issues
+from rllm_assets.data.splits import Splits, own_sides, split_issues
+from rllm_assets.data.tables import issues_to_table
 from rllm_assets.data.training_files import write_training_file
 from rllm_assets.data.trajectories import Attempt
 from rllm_assets.rollouts.first_attempts import gold_attempts
+from rllm_assets.rollouts.historical import Historical, historical_attempts
 from rllm_assets.verification.distributed import open_verifier
 from rllm_assets.verification.validation import validate_issues
 
@@ -33,11 +35,12 @@ class Converted(NamedTuple):
 
 @dataclass(frozen=True)
 class DividedBenchmark:
-    """A benchmark's verified issues by side, their historical fixes as attempts, and the rows that were left out."""
+    """A benchmark's verified issues by side, historical fixes and old runs as attempts, and the rows that were left out."""
 
     benchmark: Benchmark
     splits: Splits
     attempts: list[Attempt]
+    runs: Historical
     rejected: list[Rejected]
 
 
@@ -61,7 +64,8 @@ class BenchmarkIntegration:
     async def convert_existing_benchmark(self, benchmark_id: str, exports: Sequence[str] = ()) -> Converted:
         """Read, verify and split a benchmark; return the paths of the summary, the training and the validation file.
 
-        Each training issue comes with its historical fix as a verified trajectory. `exports` names further formats, of
+        Each training issue comes with its historical fix as a verified trajectory, and with the old runs at it, where the
+        benchmark names some. `exports` names further formats, of
         `rllm_assets.data.exports.EXPORTS`, to write beside these files; the summary says where they lie. Where `splits` asks
         for a test side, it is `test.jsonl` beside them.
 
@@ -87,11 +91,15 @@ class BenchmarkIntegration:
         with open_verifier(self._config.distributed, self._allow_unsandboxed) as verifier:
             issues, unverified = validate_issues(issues, verifier)
             attempts = gold_attempts(issues, benchmark.answer_format, verifier)
+            sides = own_sides(issues_to_table(issues), self._config.splits)
+            held_out = {issue.instance_id for issue, side in zip(issues, sides, strict=True) if side != "train"}
+            old = historical_attempts(benchmark, issues, verifier, held_out=held_out)
+        attempts += [attempt for issue in issues for attempt in old.attempts.get(issue.instance_id, ())]
         config = self._config.splits
         find = partial(find_benchmark, directory=self._benchmarks)
         foreign, _ = foreign_issues(config.decontaminate, benchmark.id, find)
         splits = split_issues(issues, config, attempts, foreign)
-        return DividedBenchmark(benchmark, splits, attempts, [*rejected, *unverified, *splits.rejected])
+        return DividedBenchmark(benchmark, splits, attempts, old, [*rejected, *unverified, *splits.rejected])
 
     def _convert(self, benchmark_id: str, exports: Sequence[str]) -> Converted:
         for to in exports:
@@ -122,6 +130,8 @@ class BenchmarkIntegration:
             "val": len(divided.val),
             "test": len(divided.test),
             "rejected": [str(row) for row in found.rejected],
+            "runs": found.runs.count,
+            "runs_left_out": [str(row) for row in found.runs.left_out],
             "exports": {
                 to: {str(path.relative_to(directory)): rows for path, rows in done.rows.items()}
                 for to, done in written.items()

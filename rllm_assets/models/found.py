@@ -1,10 +1,9 @@
 """Finding a base model, with a hash that names its weights; imports no torch, so that sensors may ask."""
 
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from rllm_assets.data.hashing import combined_hash, file_hash
+from rllm_assets.data.hashing import combined_hash, unchanged_file_hash
 from rllm_assets.models import embedded
 from rllm_assets.models.embedded import ModelError
 
@@ -72,10 +71,5 @@ def _model_hash(directory: Path) -> str:
     files = sorted(p for p in directory.iterdir() if p.suffix in (".safetensors", ".json", ".jinja", ".model", ".txt"))
     if not any(p.suffix == ".safetensors" for p in files):
         raise ModelError(f"{directory} holds no *.safetensors: not a model in Hugging Face form")
-    return combined_hash(f"{p.name} {_unchanged_hash(p, p.stat().st_mtime_ns, p.stat().st_size)}" for p in files)
-
-
-@functools.cache
-def _unchanged_hash(path: Path, _modified: int, _size: int) -> str:
     # A sensor asks every half minute, and weights are large.
-    return file_hash(path)
+    return combined_hash(f"{p.name} {unchanged_file_hash(p)}" for p in files)

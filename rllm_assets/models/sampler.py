@@ -28,6 +28,7 @@ class Sample:
     """One sampled answer; `finished` means that it ended by itself, not at the length limit.
 
     Of an answer in several turns, `given` says which tokens are observations; `logprobs` has one number for each of the others.
+    An answer that came as text alone has no tokens, and `tokens` says how many there were. Where none came, `failure` says why.
     """
 
     token_ids: list[int]
@@ -35,11 +36,13 @@ class Sample:
     text: str
     finished: bool
     given: tuple[bool, ...] | None = None
+    tokens: int | None = None
+    failure: str = ""
 
     @property
     def length(self) -> int:
-        """Tokens that were sampled."""
-        return len(self.logprobs)
+        """How many tokens were sampled."""
+        return len(self.logprobs) if self.tokens is None else self.tokens
 
 
 class Sampler:

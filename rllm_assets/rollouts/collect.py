@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from rllm_assets.config import AgentConfig
@@ -12,8 +13,9 @@ from rllm_assets.data.answers.agent import work_of
 from rllm_assets.data.issues import Issue
 from rllm_assets.data.trajectories import Attempt, Kind, Message
 from rllm_assets.data.verdicts import Verdict
-from rllm_assets.models.sampler import Sample, Sampler
+from rllm_assets.models.sampler import Sample
 from rllm_assets.rewards import Judged, Score, Scorer
+from rllm_assets.rollouts.asking import AnySampler, Conversation, ask
 from rllm_assets.rollouts.episodes import Episode, play
 from rllm_assets.verification.shell import Command, Ran
 
@@ -67,15 +69,34 @@ def prompt_tokens(
 ) -> list[int]:
     """Return a prompt's token ids by the model's own chat template, which also adds the special tokens.
 
+    Where the template has no system messages, as Gemma's, what they say is put before the first user's message.
+
     Raises:
         PromptTooLongError: beyond `limit` tokens.
     """
-    ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=True, return_dict=False)
+    try:
+        ids = _templated(tokenizer, messages)
+    except TemplateError:
+        ids = _templated(tokenizer, without_system(messages))
     if len(ids) > limit:
         raise PromptTooLongError(
             f"{instance_id} has {len(ids)} prompt tokens, more than model.max_prompt_tokens ({limit})"
         )
-    return ids  # pyright: ignore[reportReturnType]
+    return ids
+
+
+def _templated(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    # With tokenize, no special tokens are added to those of the template: a second BOS would be one that no training had.
+    return tokenizer.apply_chat_template(  # pyright: ignore[reportReturnType]
+        list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+
+
+def without_system(messages: Sequence[Message]) -> list[Message]:
+    """Return a conversation whose system messages are part of the first message that is none."""
+    said = [str(message["content"]) for message in messages if message["role"] == "system"]
+    first, *others = [message for message in messages if message["role"] != "system"]
+    return [{**first, "content": "\n\n".join([*said, str(first["content"])])}, *others]
 
 
 def fitting(
@@ -94,7 +115,7 @@ def fitting(
 
 
 def collect(
-    sampler: Sampler,
+    sampler: AnySampler,
     tokenizer: PreTrainedTokenizerBase,
     judge: Judge,
     issues: Sequence[Issue],
@@ -114,7 +135,11 @@ def collect(
         For each issue its rollouts, in order.
     """
     answer_format = judge.answer_format
-    prompts = [prompt_tokens(tokenizer, answer_format.prompt(i), max_prompt_tokens, i.instance_id) for i in issues]
+    questions = [answer_format.prompt(issue) for issue in issues]
+    prompts = [
+        Conversation(prompt_tokens(tokenizer, messages, max_prompt_tokens, issue.instance_id), messages)
+        for issue, messages in zip(issues, questions, strict=True)
+    ]
     if answer_format.act is not None:
         played = play(
             sampler,
@@ -131,7 +156,8 @@ def collect(
             progress=progress,
         )
         return _judged_episodes(judge, played, max_response_tokens)
-    drawn = sampler.sample(
+    drawn = ask(
+        sampler,
         prompts,
         samples,
         temperature=temperature,
@@ -143,25 +169,37 @@ def collect(
     asked = [issue for issue, answers in zip(issues, drawn, strict=True) for _ in answers]
     flat = [sample for answers in drawn for sample in answers]
     candidates = [candidate_of(answer_format, issue, sample.text) for issue, sample in zip(asked, flat, strict=True)]
-    judged = iter(zip(candidates, verified(judge.verifier, asked, candidates), strict=True))
+    verdicts = _verdicts(judge.verifier, asked, candidates, [sample.failure for sample in flat])
+    judged = iter(zip(candidates, verdicts, strict=True))
     return [
-        [_scored(judge.scorer, issue, prompt, sample, *next(judged), max_response_tokens) for sample in answers]
+        [
+            _scored(judge.scorer, issue, prompt.token_ids, answer, *next(judged), max_response_tokens)
+            for answer in answers
+        ]
         for issue, prompt, answers in zip(issues, prompts, drawn, strict=True)
     ]
+
+
+def _verdicts(
+    verifier: Verifier, issues: Sequence[Issue], candidates: Sequence["Candidate"], failures: Sequence[str]
+) -> list[Verdict]:
+    """Judge the candidates; where sampling or the sandbox failed, what is there says nothing of the policy."""
+    sound = [index for index, failure in enumerate(failures) if not failure]
+    verdicts = [Verdict(status="no_verdict", reason=failure) for failure in failures]
+    judged = verified(verifier, [issues[index] for index in sound], [candidates[index] for index in sound])
+    for index, verdict in zip(sound, judged, strict=True):
+        verdicts[index] = verdict
+    return verdicts
 
 
 def _judged_episodes(judge: Judge, played: Sequence[Sequence[Episode]], limit: int) -> list[list[Rollout]]:
     episodes = [episode for group in played for episode in group]
     candidates = [_work_of(episode) for episode in episodes]
-    # The tree that a failing sandbox left says nothing of the policy.
-    sound = [index for index, episode in enumerate(episodes) if not episode.failure]
-    verdicts = [Verdict(status="no_verdict", reason=episode.failure) for episode in episodes]
-    judged = verified(judge.verifier, [episodes[i].issue for i in sound], [candidates[i] for i in sound])
-    for index, verdict in zip(sound, judged, strict=True):
-        verdicts[index] = verdict
+    issues = [episode.issue for episode in episodes]
+    verdicts = _verdicts(judge.verifier, issues, candidates, [episode.failure for episode in episodes])
     rollouts = iter(
         replace(
-            _scored(judge.scorer, episode.issue, episode.prompt_ids, episode.sample(), candidate, verdict, limit),
+            _scored(judge.scorer, episode.issue, episode.prompt.token_ids, episode.sample(), candidate, verdict, limit),
             turns=tuple(episode.turns),
         )
         for episode, candidate, verdict in zip(episodes, candidates, verdicts, strict=True)
@@ -223,6 +261,7 @@ def to_attempt(
         response_tokens=rollout.sample.length,
         finished=rollout.sample.finished,
         turns=list(rollout.turns),
+        candidate=(rollout.candidate or "") if rollout.turns else "",
         verdict=rollout.verdict,
         reward=rollout.reward,
     )

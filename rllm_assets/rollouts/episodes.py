@@ -21,7 +21,8 @@ from rllm_assets.data.changes import ChangeError, Changes, Tree, applied
 from rllm_assets.data.issues import Issue
 from rllm_assets.data.search_replace import apply_blocks
 from rllm_assets.data.trajectories import Message
-from rllm_assets.models.sampler import Sample, Sampler
+from rllm_assets.models.sampler import Sample
+from rllm_assets.rollouts.asking import AnySampler, Conversation, ask
 from rllm_assets.verification.shell import Command, Ran
 
 RunCommands = Callable[[Sequence[Command], float], list[Ran]]
@@ -31,13 +32,14 @@ RunCommands = Callable[[Sequence[Command], float], list[Ran]]
 class Episode:
     """One try at an issue: what was said and done so far.
 
-    `given` says which of the tokens are observations; `logprobs` has a number for each of the others. It is `over` when it was
-    submitted, or a limit was reached, and `finished` only when it was submitted. `failure` is the sandbox's.
+    `given` says which of the tokens are observations; `logprobs` has a number for each of the others. Answers that come as text
+    leave these empty. `sampled` and `length` count the tokens that were sampled, and all of them. It is `over` when it was
+    submitted, or a limit was reached, and `finished` only when it was submitted. `failure` is the sandbox's or the sampler's.
     """
 
     issue: Issue
     tree: Tree
-    prompt_ids: list[int]
+    prompt: Conversation
     seed: int
     number: int
     temperature: float
@@ -47,6 +49,8 @@ class Episode:
     given: list[bool] = field(default_factory=list)
     turns: list[Message] = field(default_factory=list)
     answers: int = 0
+    sampled: int = 0
+    length: int = 0
     over: bool = False
     finished: bool = False
     failure: str = ""
@@ -57,32 +61,45 @@ class Episode:
         while end and self.given[end - 1]:
             end -= 1
         text = "\n\n".join(str(turn["content"]) for turn in self.turns if turn["role"] == "assistant")
+        if not end:
+            return Sample([], [], text, self.finished, tokens=self.sampled)
         return Sample(self.token_ids[:end], self.logprobs, text, self.finished, tuple(self.given[:end]))
+
+    def conversation(self) -> Conversation:
+        """Return what is to be answered next."""
+        return Conversation([*self.prompt.token_ids, *self.token_ids], [*self.prompt.messages, *self.turns])
 
     def hear(self, answer: Sample, room: int) -> None:
         """Add what the policy said, as much of it as there is room for."""
+        if answer.failure:
+            self.failure, self.over = answer.failure, True
+            return
         tokens = answer.token_ids[:room]
         self.token_ids += tokens
         self.logprobs += answer.logprobs[:room]
         self.given += [False] * len(tokens)
         self.turns.append({"role": "assistant", "content": answer.text})
         self.answers += 1
-        self.over = not answer.finished or len(answer.token_ids) > room
+        self.sampled += min(answer.length, room)
+        self.length += min(answer.length, room)
+        self.over = not answer.finished or answer.length > room
 
     def tell(self, content: str, suffix: list[int]) -> None:
         """Add what the policy gets to see."""
-        self.token_ids += suffix
-        self.given += [True] * len(suffix)
+        if self.token_ids:
+            self.token_ids += suffix
+            self.given += [True] * len(suffix)
+        self.length += len(suffix)
         self.turns.append({"role": "user", "content": content})
 
 
 def play(
-    sampler: Sampler,
+    sampler: AnySampler,
     tokenizer: PreTrainedTokenizerBase,
     answer_format: AnswerFormat,
     run_commands: RunCommands,
     issues: Sequence[Issue],
-    prompts: Sequence[list[int]],
+    prompts: Sequence[Conversation],
     *,
     samples: int,
     temperature: float | Sequence[float],
@@ -100,7 +117,7 @@ def play(
         answer_format: one with turns.
         run_commands: runs commands in trees, side by side.
         issues: what is to be fixed.
-        prompts: token ids of each issue's prompt.
+        prompts: how each issue is asked.
         samples: episodes an issue.
         temperature: of sampling, one for all or one for each of the `samples`.
         max_response_tokens: of an episode, observations included.
@@ -119,7 +136,8 @@ def play(
         for tree in [shown_tree(issue)]
     ]
     began = clock()
-    first = sampler.sample(
+    first = ask(
+        sampler,
         prompts,
         samples,
         temperature=temperatures,
@@ -131,7 +149,7 @@ def play(
     answered = list(zip(episodes, (said for answers in first for said in answers), strict=True))
     while answered:
         for episode, said in answered:
-            episode.hear(said, max_response_tokens - len(episode.token_ids))
+            episode.hear(said, max_response_tokens - episode.length)
         _act([episode for episode, _ in answered], answer_format, run_commands, tokenizer, limits, max_response_tokens)
         going = [episode for episode, _ in answered if not episode.over]
         if clock() - began > limits.max_seconds:
@@ -144,16 +162,17 @@ def play(
 
 
 def _next_turn(
-    sampler: Sampler, going: Sequence[Episode], answer_format: AnswerFormat, limits: AgentConfig, most: int
+    sampler: AnySampler, going: Sequence[Episode], answer_format: AnswerFormat, limits: AgentConfig, most: int
 ) -> list[tuple[Episode, Sample]]:
     answered: list[tuple[Episode, Sample]] = []
     for temperature in sorted({episode.temperature for episode in going}):
         chosen = [episode for episode in going if episode.temperature == temperature]
-        drawn = sampler.sample(
-            [[*episode.prompt_ids, *episode.token_ids] for episode in chosen],
+        drawn = ask(
+            sampler,
+            [episode.conversation() for episode in chosen],
             1,
             temperature=temperature,
-            max_tokens=min(limits.turn_tokens, max(most - len(episode.token_ids) for episode in chosen)),
+            max_tokens=min(limits.turn_tokens, max(most - episode.length for episode in chosen)),
             seeds=[_seed(episode) for episode in chosen],
             stop=answer_format.complete,
         )
@@ -206,8 +225,8 @@ def _act(
         if episode.over:
             continue
         content = "\n".join(notes)
-        suffix = observation_tokens(tokenizer, content, episode.token_ids[-1])
-        if len(episode.token_ids) + len(suffix) >= most:
+        suffix = observation_tokens(tokenizer, content, episode.token_ids[-1] if episode.token_ids else None)
+        if episode.length + len(suffix) >= most:
             episode.over = True
         else:
             episode.tell(content, suffix)
@@ -227,7 +246,7 @@ def _edited(episode: Episode, action: Action) -> list[str]:
 _HERE = "\u241e"
 
 
-def observation_tokens(tokenizer: PreTrainedTokenizerBase, content: str, last: int) -> list[int]:
+def observation_tokens(tokenizer: PreTrainedTokenizerBase, content: str, last: int | None) -> list[int]:
     """Return the tokens between one answer and the next: the end of the answer, the observation, and the next one's beginning.
 
     They are what the chat template writes there. A token that ends the answer and was sampled is not written twice.
@@ -235,7 +254,7 @@ def observation_tokens(tokenizer: PreTrainedTokenizerBase, content: str, last: i
     Args:
         tokenizer: has the template.
         content: the observation.
-        last: the last token of the answer.
+        last: the last token of the answer; None where it came as text.
     """
     messages = [
         {"role": "user", "content": "."},

@@ -1,18 +1,25 @@
-"""The trajectories that training starts from: historical fixes as answers, and rollouts of the untouched base."""
+"""The trajectories that training starts from: historical fixes as answers, and rollouts of the base or of an endpoint."""
 
-from collections.abc import Callable, Collection, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
 
 from rllm_assets.compute import run_shares, sandboxes
 from rllm_assets.config import RLLMConfig
 from rllm_assets.data.answers import NoCandidateError, answer_format
 from rllm_assets.data.issues import Issue
 from rllm_assets.data.trajectories import Attempt
+from rllm_assets.models.found import BaseModel, find_model
+from rllm_assets.models.loading import load_tokenizer
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.sampler import Sampler
 from rllm_assets.rewards import Scorer
+from rllm_assets.rollouts.asking import AnySampler
 from rllm_assets.rollouts.collect import Candidate, Judge, candidate_of, collect, fitting, to_attempt, verified
 from rllm_assets.rollouts.collect import Verifier as Judging
+from rllm_assets.rollouts.endpoint import open_endpoint
 from rllm_assets.verification import Verifier
 
 # Issues at a time: enough to fill the sampler's batch, few enough to show progress.
@@ -30,12 +37,14 @@ def sample_base(
 ) -> tuple[list[Attempt], str]:
     """Return the attempts at each issue, the gold one first, and the base model's hash.
 
-    Shares of the issues are sampled and judged side by side where `distributed` says. The issues whose ids are in `gold_only`,
-    and those whose prompts are too long for the configured model, have their gold attempt alone.
+    The base answers, or what `trajectories.endpoint` serves. Shares of the issues are sampled and judged side by side where
+    `distributed` says. The issues whose ids are in `gold_only`, and those whose prompts are too long for the configured model,
+    have their gold attempt alone.
 
     Raises:
         SandboxUnavailableError: where a machine offers no strong sandbox and `allow_unsandboxed` is not set.
         ModelError: where the model does not load.
+        EndpointError: where the endpoint does not answer, or not as `trajectories.endpoint_api` has it.
         ComputeError: where there is no cluster, or it is too small.
     """
     total, done = len(issues), 0
@@ -69,34 +78,60 @@ class _Share:
 
 def _sample_share(share: _Share, send: Callable[[int], None]) -> tuple[list[list[Attempt]], str]:
     config, asked = share.config, answer_format(share.format_name)
-    policy = Policy(config.model)
-    samples = config.trajectories.rollouts_per_issue
-    sampler = Sampler(policy) if samples else None
     attempts: list[list[Attempt]] = []
-    with Verifier(workers=share.sandboxes, allow_unsandboxed=share.allow_unsandboxed) as verifier:
+    with (
+        _answering(config) as answering,
+        Verifier(workers=share.sandboxes, allow_unsandboxed=share.allow_unsandboxed) as verifier,
+    ):
         judge = Judge(asked, verifier, Scorer(config.rewards, for_training=False), config.agent)
         for start in range(0, len(share.issues), CHUNK):
             chunk = share.issues[start : start + CHUNK]
             sampled = [issue for issue in chunk if issue.instance_id not in share.gold_only]
-            rollouts = _rollouts(config, policy, sampler, judge, sampled) if sampler else {}
+            rollouts = _rollouts(config, answering, judge, sampled)
             for gold in gold_attempts(chunk, share.format_name, verifier):
-                tokens = len(policy.tokenizer.encode(gold.response, add_special_tokens=False))
+                tokens = len(answering.tokenizer.encode(gold.response, add_special_tokens=False))
                 known = gold.model_copy(update={"response_tokens": tokens})
                 attempts.append([known, *rollouts.get(gold.instance_id, ())])
             send(len(chunk))
-    return attempts, policy.base.content_hash
+    return attempts, answering.base.content_hash
+
+
+@dataclass(frozen=True)
+class _Answering:
+    """What answers: nothing where no rollouts are asked for."""
+
+    base: BaseModel
+    tokenizer: PreTrainedTokenizerBase
+    sampler: AnySampler | None
+    policy: str
+
+
+@contextlib.contextmanager
+def _answering(config: RLLMConfig) -> Iterator[_Answering]:
+    wanted = config.trajectories
+    if wanted.rollouts_per_issue and wanted.endpoint is None:
+        policy = Policy(config.model)
+        yield _Answering(policy.base, policy.tokenizer, Sampler(policy), policy.base.content_hash)
+        return
+    base = find_model(config.model.name)
+    tokenizer = load_tokenizer(base)
+    if not wanted.rollouts_per_issue:
+        yield _Answering(base, tokenizer, None, "")
+        return
+    with open_endpoint(wanted, config.model.name, tokenizer) as endpoint:
+        yield _Answering(base, tokenizer, endpoint, endpoint.policy)
 
 
 def _rollouts(
-    config: RLLMConfig, policy: Policy, sampler: Sampler, judge: Judge, issues: Sequence[Issue]
+    config: RLLMConfig, answering: _Answering, judge: Judge, issues: Sequence[Issue]
 ) -> dict[str, list[Attempt]]:
-    asked = judge.answer_format
-    askable, _ = fitting(issues, policy.tokenizer, asked, config.model.max_prompt_tokens)
-    if not askable:
+    asked, tokenizer = judge.answer_format, answering.tokenizer
+    askable, _ = fitting(issues, tokenizer, asked, config.model.max_prompt_tokens)
+    if answering.sampler is None or not askable:
         return {}
     groups = collect(
-        sampler,
-        policy.tokenizer,
+        answering.sampler,
+        tokenizer,
         judge,
         askable,
         samples=config.trajectories.rollouts_per_issue,
@@ -106,7 +141,7 @@ def _rollouts(
         seeds=[int(issue.content_hash[:12], 16) + config.training.seed for issue in askable],
     )
     return {
-        issue.instance_id: [to_attempt(r, asked, number, policy.base.content_hash) for number, r in enumerate(group)]
+        issue.instance_id: [to_attempt(r, asked, number, answering.policy) for number, r in enumerate(group)]
         for issue, group in zip(askable, groups, strict=True)
     }
 

@@ -13,6 +13,7 @@ from rllm_assets.models.packing import Packed, pack
 from rllm_assets.rollouts import Rollout
 from rllm_assets.training.advantages import GROUP_ADVANTAGES, gae, returns, whiten
 from rllm_assets.training.algorithms import Algorithm
+from rllm_assets.training.records import TrainingError
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,15 @@ def to_samples(groups: Sequence[Sequence[Rollout]], compact_filtering: Sequence[
     Args:
         groups: the answers to each issue.
         compact_filtering: how answers ended that are masked: ``truncated``, or the status of a verdict (rLLM's name for it).
+
+    Raises:
+        TrainingError: for an answer that came as text: its tokens would have to be guessed.
     """
+    if any(rollout.sample.tokens is not None for group in groups for rollout in group):
+        raise TrainingError(
+            "answers came as text, without the tokens that were sampled, and cannot be trained on token by token; sample "
+            "from a server that gives token ids (vLLM 0.10.2 and newer), with trajectories.endpoint_api: completions"
+        )
     return [
         TrainingSample(
             group=number,

@@ -54,6 +54,7 @@ def test_the_story_is_told_by_the_edges():
         ("benchmark_source", "historical_issues"),
         ("historical_issues", "trajectories"),
         ("base_model", "trajectories"),
+        ("benchmark_source", "trajectories"),
         ("historical_issues", "train_split"),
         ("trajectories", "train_split"),
         ("historical_issues", "val_split"),

@@ -83,6 +83,14 @@ def test_a_wrong_key_is_named_with_its_layer(keys, message):
             {"training.max_steps": None, "training.max_minutes": 5, "training.schedule": "cosine"},
             "training.schedule has no effect without training.max_steps or training.epochs",
         ),
+        (
+            {"trajectories.endpoint_model": "m"},
+            "trajectories.endpoint_model has no effect without trajectories.endpoint",
+        ),
+        (
+            {"trajectories.rollouts_per_issue": 0, "trajectories.endpoint": "http://h/v1"},
+            "trajectories.endpoint has no effect while trajectories.rollouts_per_issue is 0",
+        ),
         ({"serving.namespace": "prod"}, "serving.namespace has no effect while serving.target is local"),
         ({"evaluation.gate": "loads_and_answers", "evaluation.alpha": 0.01}, "evaluation.alpha has no effect"),
         (

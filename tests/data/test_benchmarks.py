@@ -51,6 +51,11 @@ def test_a_good_one_is_read(tmp_path):
         ({"config": {"training": {"sed": 1}}}, "unknown key training.sed; did you mean training.seed?"),
         ({"config": {"training": {"max_steps": 0}}}, "training.max_steps: Input should be greater than 0, not 0"),
         ({"config": [1]}, "config: Input should be a valid dictionary"),
+        ({"runs": {"path": "old"}}, "runs.path: "),
+        ({"runs": {"path": "issues", "reports": "r.json"}}, "r.json does not exist"),
+        ({"runs": {"path": "issues", "report": "r.json"}}, "runs.report: unknown field; did you mean runs.reports?"),
+        ({"runs": {"reports": "issues"}}, "runs.path: Field required"),
+        ({"runs": "issues"}, "runs: Input should be a valid dictionary"),
     ],
 )
 def test_a_mistake_is_named_with_file_and_field(tmp_path, changes, message):
@@ -188,3 +193,19 @@ def test_nothing_readable_is_an_error(tmp_path):
     (tmp_path / "mine" / "issues" / "m.yaml").write_text("functions: 3")
     with pytest.raises(BenchmarkError, match=r"no issue could be read from .*m.yaml: functions: a list"):
         load_issues(benchmark)
+
+
+def test_old_runs_are_part_of_the_content_and_not_of_what_the_issues_come_from(tmp_path):
+    runs = tmp_path / "mine" / "runs"
+    runs.mkdir(parents=True)
+    (runs / "one.traj").write_text("{}")
+    benchmark = read_benchmark(write(tmp_path, runs={"path": "runs", "reports": "runs/one.traj"}))
+    before, issues = benchmark.content_hash(), benchmark.issues_hash()
+    assert benchmark.runs_path == runs
+    (runs / "two.traj").write_text("{}")
+    after = benchmark.content_hash()
+    assert after != before
+    (runs / "one.traj").write_text("[]")
+    assert benchmark.content_hash() not in (before, after)
+    assert benchmark.issues_hash() == issues
+    assert benchmark.content_hash() == read_benchmark(benchmark.directory / "benchmark.yaml").content_hash()

@@ -20,7 +20,7 @@ TIME = SplitsConfig(mode="time", before=date(2011, 1, 1))
 PATCH = diff(900, "m.py")
 
 
-def attempt(instance_id, said, answer="```python\n```"):
+def attempt(instance_id, said, answer="```python\n```", turns=()):
     return Attempt(
         instance_id=instance_id,
         group="g",
@@ -28,6 +28,7 @@ def attempt(instance_id, said, answer="```python\n```"):
         attempt=0,
         prompt=[{"role": "user", "content": said}],
         response=answer,
+        turns=list(turns),
         response_tokens=1,
         finished=True,
         verdict=Verdict(status="failed"),
@@ -165,7 +166,7 @@ def test_the_test_side_is_kept_apart_from_both():
 class TestQuotes:
     VAL = function_issue(9)
 
-    @pytest.mark.parametrize("where", ["prompt", "answer", "part of a message"])
+    @pytest.mark.parametrize("where", ["prompt", "answer", "part of a message", "what a command printed"])
     def test_a_held_out_report_in_a_training_trajectory(self, where):
         quote = f"As somebody said:\n> {self.VAL.problem_statement.upper()}"
         tried = attempt("i-0001x", quote if where == "prompt" else "?", quote if where == "answer" else "!")
@@ -173,6 +174,8 @@ class TestQuotes:
             tried = tried.model_copy(
                 update={"prompt": [{"role": "user", "content": [{"type": "text", "text": quote}]}]}
             )
+        if where == "what a command printed":
+            tried = attempt("i-0001x", "?", turns=[{"role": "assistant"}, {"role": "tool", "content": quote}])
         others = [attempt("i-0002x", text(2)), attempt("i-0001x", text(1))]
         train = [function_issue(1), function_issue(2)]
         assert found(train, [self.VAL], attempts=[*others, tried]) == {

@@ -199,6 +199,7 @@ def test_an_attempt_keeps_every_turn(tokenizer):
     (rollout,), _, _ = play(tokenizer, [LOOK, EDIT, SUBMIT])
     attempt = to_attempt(rollout, AGENT, 0, "p")
     assert Attempt.from_row(attempt.to_row()) == attempt
+    assert attempt.candidate == FIXED
     assert [message["role"] for message in attempt.messages] == [
         "system",
         "user",

@@ -39,9 +39,10 @@ def write(dataset: Dataset, directory: Path) -> Written:
     asked, issues = answer_format(dataset.answer_format), dataset.issues
     files: dict[Path, list[str]] = {}
     left_out: list[Rejected] = []
-    for model, number, instance_id, answer in _answers(dataset):
+    for model, number, instance_id, answer, candidate in _answers(dataset):
+        issue = issues[instance_id]
         try:
-            patch = model_patch(issues[instance_id], asked, answer)
+            patch = candidate_patch(issue, candidate) if candidate else model_patch(issue, asked, answer)
         except _NoPatchError as error:
             left_out.append(Rejected(file=model, field=instance_id, reason=str(error), row=answer[:2000]))
             continue
@@ -57,14 +58,14 @@ def write(dataset: Dataset, directory: Path) -> Written:
     return Written({path: len(lines) for path, lines in files.items()}, left_out)
 
 
-def _answers(dataset: Dataset) -> Iterator[tuple[str, int, str, str]]:
-    """Yield model, number of the attempt, instance_id and answer."""
+def _answers(dataset: Dataset) -> Iterator[tuple[str, int, str, str, str]]:
+    """Yield model, number of the attempt, instance_id, answer, and what was judged where the answer alone does not say it."""
     for model, tried in by_model(dataset.attempts).items():
         for instance_id, attempts in tried.items():
             for number, attempt in enumerate(attempts):
-                yield model, number, instance_id, attempt.response
+                yield model, number, instance_id, attempt.response, attempt.candidate
     for evaluated in dataset.evaluated:
-        yield f"{dataset.name}-{evaluated.policy}", 0, evaluated.instance_id, evaluated.answer
+        yield f"{dataset.name}-{evaluated.policy}", 0, evaluated.instance_id, evaluated.answer, ""
 
 
 def model_patch(issue: Issue, asked: AnswerFormat, answer: str) -> str:
@@ -79,6 +80,15 @@ def model_patch(issue: Issue, asked: AnswerFormat, answer: str) -> str:
         candidate = asked.extract(issue, answer)
     except NoCandidateError:
         return ""
+    return candidate_patch(issue, candidate)
+
+
+def candidate_patch(issue: Issue, candidate: str) -> str:
+    """Return the change that a candidate makes, code or changes as a verifier takes them, as a unified diff.
+
+    Raises:
+        ValueError: where it has no such form.
+    """
     if isinstance(issue.task, FunctionTask):
         return _function_patch(issue, issue.task, candidate)
     if _HUNK.search(candidate) is not None:

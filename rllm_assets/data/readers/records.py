@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from rllm_assets.data.issues import Rejected, first_error
-from rllm_assets.data.trajectories import Episode, Message, Step, Trajectory
+from rllm_assets.data.trajectories import Episode, Message, Step, Trajectory, text_of
 
 Range = list[int]
 """Two places among the messages: the first, and the one after the last."""
@@ -135,6 +135,11 @@ class ImportedTrajectory:
             return {"role": "assistant", "content": step.response}
         return self.messages[step.message]
 
+    @property
+    def termination_reason(self) -> str:
+        """How the run ended, in rLLM's words: ``unknown`` for words that are not known, nothing where it does not say."""
+        return _REASONS.get(self.exit_status.split(" ")[0].lower(), "unknown") if self.exit_status else ""
+
     def to_chat_row(self) -> dict[str, Any]:
         """Return the run as a row of chat JSONL: `messages`, and whatever else is known of it; `from_chat_row` reverses it."""
         row: dict[str, Any] = {"instance_id": self.instance_id, "messages": self.messages}
@@ -177,7 +182,7 @@ class ImportedTrajectory:
         return Episode(
             id=f"{self.instance_id}:{attempt}",
             task=self.instance_id,
-            termination_reason=_REASONS.get(self.exit_status.split(" ")[0].lower(), "unknown"),
+            termination_reason=self.termination_reason or "unknown",
             is_correct=self.resolved is True,
             trajectories=[trajectory],
             metrics=self.stats,
@@ -259,16 +264,6 @@ def with_resolved(
 def answers(messages: list[Message]) -> list[ImportedStep]:
     """Return the steps of a conversation in which each message of the assistant is one call of the model."""
     return [ImportedStep(place) for place, message in enumerate(messages) if message.get("role") == "assistant"]
-
-
-def text_of(content: Any) -> str:
-    """Return the text of a message's content: itself, or its parts' texts one after the other."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return ""
-    texts = (part.get("text") if isinstance(part, dict) else part for part in content)
-    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _are_answers(steps: list[ImportedStep], messages: list[Message]) -> bool:

@@ -16,7 +16,7 @@ from rllm_assets.data.trajectories import Message
 
 FORMAT = "swe-agent"
 
-_TOP = frozenset(("history", "trajectory", "info", "attempts"))
+_TOP = frozenset(("instance_id", "history", "trajectory", "info", "attempts"))
 _STEP = frozenset(("action", "observation", "response", "thought", "query", "messages"))
 # What a processor marks for the provider's cache is no part of what was said.
 _MARKS = ("cache_control",)
@@ -96,7 +96,9 @@ def _run(value: Mapping[str, Any], name: str) -> ImportedTrajectory:
         version=_version(raw_steps),
         messages=messages,
         steps=steps,
-        instance_id=str(_at(config, "problem_statement", "id") or name),
+        # A row of many says itself which issue it is about, and what became of it.
+        instance_id=str(value.get("instance_id") or _at(config, "problem_statement", "id") or name),
+        resolved=said if isinstance(said := value.get("resolved"), bool) else None,
         model=str(_at(config, "agent", "model", "name") or ""),
         patch=str(info.get("submission") or ""),
         exit_status=str(info.get("exit_status") or ""),

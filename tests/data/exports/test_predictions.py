@@ -11,7 +11,7 @@ from rllm_assets.data.benchmarks import Benchmark
 from rllm_assets.data.exports import ExportError, export
 from rllm_assets.data.exports.predictions import model_patch
 from rllm_assets.data.sources import load_issues
-from tests.data.exports.examples import POLICY, WRONG, attempt, dataset, issue, repository_issue, right
+from tests.data.exports.examples import FIXED, POLICY, WRONG, attempt, dataset, issue, repository_issue, right
 
 FUNCTION = answer_format("function")
 DIFF = AnswerFormat(prompt=lambda _: [], gold=lambda one: one.patch, extract=lambda _, text: text, complete=bool)
@@ -103,6 +103,19 @@ def test_the_fix_of_every_issue_of_humaneval_is_its_patch(test_data):
     issues, _ = load_issues(benchmark)
     assert len(issues) == 164
     assert [one.instance_id for one in issues if model_patch(one, FUNCTION, FUNCTION.gold(one)) != one.patch] == []
+
+
+def test_what_several_turns_made_is_the_patch_and_not_what_was_said(tmp_path):
+    function, repository = issue("lib-1"), repository_issue()
+    said = [{"role": "assistant", "content": "```bash\nsed -i s/-/+/ sums.py\n```"}]
+    tried = [
+        attempt(function, response="...", turns=said, candidate=FIXED),
+        attempt(issue(repository.instance_id), response="...", turns=said, candidate=repository.patch),
+    ]
+    issues = [function, repository]
+    written = export(dataset(splits={"train": issues}, attempts=tried, evaluated=[]), "predictions", tmp_path)
+    (path,) = written.rows
+    assert [row["model_patch"] for row in rows(path)] == [function.patch, repository.patch]
 
 
 def test_a_change_to_a_repository_is_the_answers_own_diff(tmp_path):

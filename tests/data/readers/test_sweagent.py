@@ -3,7 +3,7 @@
 import pytest
 
 from rllm_assets.data.readers import read_trajectories
-from tests.data.readers.samples import read_one, sweagent_0, sweagent_1, texts, write
+from tests.data.readers.samples import read_one, sweagent_0, sweagent_1, texts, write, write_lines
 
 
 def test_the_first_shape(tmp_path):
@@ -27,6 +27,12 @@ def test_the_first_shape(tmp_path):
     assert (run.patch, run.exit_status) == ("diff --git a/a.py b/a.py\n", "submitted")
     assert run.stats == {"total_cost": 3, "cost": 1.5, "prompt_tokens": 10, "completion_tokens": 4, "calls": 2}
     assert run.extra == {"environment": "swe_main"}
+
+
+def test_a_row_of_many_says_which_issue_it_is_about(tmp_path):
+    rows = [{**sweagent_0(), "instance_id": "o__r-1", "resolved": True}, {**sweagent_1(), "instance_id": "o__r-2"}]
+    runs = list(read_trajectories(write_lines(tmp_path / "rows.jsonl", rows)))
+    assert [(run.instance_id, run.resolved) for run in runs] == [("o__r-1", True), ("o__r-2", None)]
 
 
 @pytest.mark.parametrize(("key", "version"), [("messages", "1.0"), ("query", "1.1")])
