@@ -160,6 +160,7 @@ _IDLE_RULES: Sequence[IdleRule] = (
         lambda c: c.training.max_steps is None and c.training.epochs is None,
         "without training.max_steps or training.epochs, which say where it ends",
     ),
+    (("model.sampler_memory",), lambda c: c.model.sampler != "vllm", "while model.sampler is not vllm"),
     (("training.kl_estimator",), lambda c: c.training.kl_coefficient == 0, "while training.kl_coefficient is 0"),
     (
         ("training.warm_start_epochs", "training.warm_start_learning_rate", "training.warm_start_batch_size"),

@@ -1,5 +1,6 @@
 """Writes that are whole or not there at all: a temporary sibling, fsync, then a rename."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -59,6 +60,11 @@ def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a write failed because the disk is full; libraries in other languages tell in words only."""
+    return (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "No space left" in str(error)
 
 
 def _sync(path: Path) -> None:

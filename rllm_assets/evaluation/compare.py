@@ -14,7 +14,7 @@ from rllm_assets.evaluation.statistics import bootstrap, compare, mcnemar, pass_
 from rllm_assets.models.found import find_model
 from rllm_assets.models.loading import load_tokenizer
 from rllm_assets.models.policy import Policy
-from rllm_assets.models.sampler import Sampler
+from rllm_assets.models.samplers import open_sampler
 from rllm_assets.rewards import Scorer
 from rllm_assets.rollouts import Judge, Rollout, collect, fitting
 from rllm_assets.verification import Verifier
@@ -105,7 +105,7 @@ def _evaluate_share(share: _Share, send: Callable[[int], None]) -> list[IssueRes
     config, settings = share.config, share.config.evaluation
     issues, seeds = [issue for issue, _ in share.issues], [seed for _, seed in share.issues]
     policy = Policy(config.model)
-    sampler = Sampler(policy)
+    sampler = open_sampler(policy)
     results: list[IssueResult] = []
     with Verifier(workers=share.sandboxes, allow_unsandboxed=share.allow_unsandboxed) as verifier:
         judge = Judge(

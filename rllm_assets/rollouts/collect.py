@@ -13,7 +13,8 @@ from rllm_assets.data.changes import Tree
 from rllm_assets.data.issues import Issue
 from rllm_assets.data.trajectories import Attempt, Kind, Message
 from rllm_assets.data.verdicts import Verdict
-from rllm_assets.models.sampler import Sample, Sampler
+from rllm_assets.models.sampler import Sample
+from rllm_assets.models.samplers import AnswerSampler
 from rllm_assets.rewards import Judged, Score, Scorer
 from rllm_assets.rollouts.episodes import Episode, play
 from rllm_assets.verification.shell import Ran
@@ -95,7 +96,7 @@ def fitting(
 
 
 def collect(
-    sampler: Sampler,
+    sampler: AnswerSampler,
     tokenizer: PreTrainedTokenizerBase,
     judge: Judge,
     issues: Sequence[Issue],

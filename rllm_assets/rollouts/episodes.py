@@ -21,7 +21,8 @@ from rllm_assets.data.changes import ChangeError, Changes, Tree, applied
 from rllm_assets.data.issues import Issue
 from rllm_assets.data.search_replace import apply_blocks
 from rllm_assets.data.trajectories import Message
-from rllm_assets.models.sampler import Sample, Sampler
+from rllm_assets.models.sampler import Sample
+from rllm_assets.models.samplers import AnswerSampler
 from rllm_assets.verification.shell import Ran
 
 RunCommands = Callable[[Sequence[tuple[Tree, str]], float], list[Ran]]
@@ -77,7 +78,7 @@ class Episode:
 
 
 def play(
-    sampler: Sampler,
+    sampler: AnswerSampler,
     tokenizer: PreTrainedTokenizerBase,
     answer_format: AnswerFormat,
     run_commands: RunCommands,
@@ -144,7 +145,7 @@ def play(
 
 
 def _next_turn(
-    sampler: Sampler, going: Sequence[Episode], answer_format: AnswerFormat, limits: AgentConfig, most: int
+    sampler: AnswerSampler, going: Sequence[Episode], answer_format: AnswerFormat, limits: AgentConfig, most: int
 ) -> list[tuple[Episode, Sample]]:
     answered: list[tuple[Episode, Sample]] = []
     for temperature in sorted({episode.temperature for episode in going}):

@@ -9,7 +9,7 @@ from rllm_assets.data.answers import NoCandidateError, answer_format
 from rllm_assets.data.issues import Issue
 from rllm_assets.data.trajectories import Attempt
 from rllm_assets.models.policy import Policy
-from rllm_assets.models.sampler import Sampler
+from rllm_assets.models.samplers import AnswerSampler, open_sampler
 from rllm_assets.rewards import Scorer
 from rllm_assets.rollouts.collect import Candidate, Judge, candidate_of, collect, fitting, to_attempt, verified
 from rllm_assets.rollouts.collect import Verifier as Judging
@@ -71,7 +71,7 @@ def _sample_share(share: _Share, send: Callable[[int], None]) -> tuple[list[list
     config, asked = share.config, answer_format(share.format_name)
     policy = Policy(config.model)
     samples = config.trajectories.rollouts_per_issue
-    sampler = Sampler(policy) if samples else None
+    sampler = open_sampler(policy) if samples else None
     attempts: list[list[Attempt]] = []
     with Verifier(workers=share.sandboxes, allow_unsandboxed=share.allow_unsandboxed) as verifier:
         judge = Judge(asked, verifier, Scorer(config.rewards, for_training=False), config.agent)
@@ -88,7 +88,7 @@ def _sample_share(share: _Share, send: Callable[[int], None]) -> tuple[list[list
 
 
 def _rollouts(
-    config: RLLMConfig, policy: Policy, sampler: Sampler, judge: Judge, issues: Sequence[Issue]
+    config: RLLMConfig, policy: Policy, sampler: AnswerSampler, judge: Judge, issues: Sequence[Issue]
 ) -> dict[str, list[Attempt]]:
     asked = judge.answer_format
     askable, _ = fitting(issues, policy.tokenizer, asked, config.model.max_prompt_tokens)

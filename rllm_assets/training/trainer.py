@@ -1,6 +1,7 @@
 """The trainer: sample, verify, reward, update; checkpointed, resumable, stopped by a fold of the training split."""
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,16 +10,18 @@ from pathlib import Path
 from rllm_assets.config import RLLMConfig
 from rllm_assets.data.files import atomic_directory
 from rllm_assets.models.policy import Policy
-from rllm_assets.models.sampler import Sampler
+from rllm_assets.models.samplers import open_sampler
 from rllm_assets.rewards import Scorer
 from rllm_assets.rollouts import Judge
 from rllm_assets.rollouts.collect import Verifier
 from rllm_assets.training import checkpoints
+from rllm_assets.training.advantages import GROUP_ADVANTAGES
 from rllm_assets.training.algorithms import algorithm_of
 from rllm_assets.training.batches import TrainingSample, save_batch, to_samples
 from rllm_assets.training.checkpoints import RunState
 from rllm_assets.training.collective import Alone, Collective
 from rllm_assets.training.curriculum import Curriculum
+from rllm_assets.training.divergence import kl_to_base
 from rllm_assets.training.records import (
     Metrics,
     StepLog,
@@ -26,10 +29,11 @@ from rllm_assets.training.records import (
     TrainingError,
     TrainingResult,
     read_steps,
-    run_key,
+    run_identity,
+    telling_full_disk,
 )
-from rllm_assets.training.rollout_log import rollout_metrics, rollout_rows
-from rllm_assets.training.rounds import Group, Source, sample_rounds
+from rllm_assets.training.rollout_log import nothing_learned, rollout_metrics, rollout_rows
+from rllm_assets.training.rounds import Group, Source, is_informative, sample_rounds
 from rllm_assets.training.schedules import learning_rate, response_limit
 from rllm_assets.training.update import BadLossError, Optimizers, UpdateMetrics, Updater
 from rllm_assets.training.usable import solved_before, usable
@@ -85,15 +89,21 @@ class Trainer:
             self._collective,
         )
         self._source = Source(
-            Sampler(self._policy), self._policy.tokenizer, self._judge, self._collective, config.model.max_prompt_tokens
+            open_sampler(self._policy),
+            self._policy.tokenizer,
+            self._judge,
+            self._collective,
+            config.model.max_prompt_tokens,
         )
-        key = run_key(config, self._data, self._policy.base.content_hash)
-        resumed = checkpoints.resume(directory / "checkpoints", key, self._policy, self._optimizers)
-        self._state = resumed or RunState(run_key=key, step=-1)
+        identity = run_identity(config, self._data, self._policy.base.content_hash)
+        resumed = checkpoints.resume(directory / "checkpoints", identity, self._policy, self._optimizers)
+        self._state = resumed or RunState(identity, step=-1)
         if resumed is not None:
             self._curriculum.load_state_dict(resumed.curriculum)
-        self._log = StepLog(directory / "metrics.jsonl", self._state.step)
-        self._rollout_log = StepLog(directory / "rollouts.jsonl", self._state.step)
+            self._updater.bad_losses_in_a_row = resumed.bad_losses_in_a_row
+        with telling_full_disk(directory):
+            self._log = StepLog(directory / "metrics.jsonl", self._state.step)
+            self._rollout_log = StepLog(directory / "rollouts.jsonl", self._state.step)
 
     def run(self) -> TrainingResult:
         """Train to the end, from the beginning or from where a killed run stood.
@@ -173,12 +183,17 @@ class Trainer:
         ):
             if optimizer is not None:
                 optimizer.param_groups[0]["lr"] = peak * rate
+        samples = to_samples(sampled.kept, training.compact_filtering)
+        with clock("reference"):
+            divergence = self._kl_to_base(samples)
         with clock("update"):
-            updated = self._update(to_samples(sampled.kept, training.compact_filtering), step, limit)
+            updated = self._update(samples, step, limit)
         self._state.step = step
         metrics = {**rollout_metrics(groups), **updated.means(), "learning_rate": training.learning_rate * rate}
+        if divergence is not None:
+            metrics["kl_reference"] = divergence
         metrics["sampling_rounds"] = sampled.rounds
-        self._state.informative_steps += metrics["informative_groups"] > 0
+        self._state.informative_steps += self._teaches(groups)
         if step % training.evaluate_every == 0 or step == self._total_steps:
             with clock("evaluation"):
                 metrics |= self._evaluate_on_fold()
@@ -209,6 +224,10 @@ class Trainer:
                 self._curriculum.record(issue.instance_id, sum(resolved) / len(resolved))
         return groups
 
+    def _kl_to_base(self, samples: list[TrainingSample]) -> float | None:
+        training = self._config.training
+        return kl_to_base(self._policy, samples, training.temperature, training.micro_batch_tokens, self._collective)
+
     def _update(self, samples: list[TrainingSample], step: int, limit: int) -> UpdateMetrics:
         warming = self._algorithm.critic and step <= self._config.training.critic_warmup_steps
         try:
@@ -217,6 +236,12 @@ class Trainer:
             path = self._directory / "bad_batch.json"
             self._write(lambda: save_batch(path, samples))
             raise BadLossError(f"step {step}: {error}; its batch is in {path}") from None
+
+    def _teaches(self, groups: Sequence[Group]) -> bool:
+        """Whether some answer was better than one that it is compared with: in its group, or in the whole batch."""
+        if self._algorithm.advantage in GROUP_ADVANTAGES:
+            return any(map(is_informative, groups))
+        return is_informative([rollout for group in groups for rollout in group])
 
     def _evaluate_on_fold(self) -> dict[str, float]:
         """Return the pass rate on the fold, and take note of the best; nothing where the fold is empty."""
@@ -240,7 +265,7 @@ class Trainer:
                 self._state.step,
                 0,
             )
-            self._write(lambda: self._save_adapter("best"))
+            self._write(lambda: self._save_adapter(self._best()))
         return {"fold_pass_rate": score}
 
     def _is_over(self) -> bool:
@@ -252,20 +277,18 @@ class Trainer:
         return training.max_minutes is not None and self._elapsed() >= training.max_minutes * 60
 
     def _finish(self) -> TrainingResult:
-        if not (self._directory / "best").exists():
+        if self._state.best_step < 0:
             self._state.best_step = self._state.step
-            self._write(lambda: self._save_adapter("best"))
+            self._write(lambda: self._save_adapter(self._best()))
+        metrics = list(read_steps(self._log.path))
         if self._state.step > 0 and self._state.informative_steps == 0:
-            self._warnings.append(
-                "nothing was learned from reinforcement: in no step did the answers to an issue earn different rewards; "
-                "use easier issues, more answers an issue (training.group_size), or a warm start"
-            )
+            self._warnings.append(nothing_learned(metrics))
         warm = self._directory / WARM_START
         return TrainingResult(
-            adapter=self._directory / "best",
+            adapter=self._best(),
             warm_start_adapter=warm if warm.exists() else None,
             best_step=self._state.best_step,
-            metrics=list(read_steps(self._log.path)),
+            metrics=metrics,
             rollouts=self._rollout_log.path,
             warnings=self._warnings,
         )
@@ -304,18 +327,30 @@ class Trainer:
     def _checkpoint(self) -> None:
         self._state.seconds = time.monotonic() - self._began
         self._state.curriculum = self._curriculum.state_dict()
+        self._state.bad_losses_in_a_row = self._updater.bad_losses_in_a_row
         keep = self._config.training.keep_checkpoints
         self._write(
             lambda: checkpoints.save(self._directory / "checkpoints", self._state, self._policy, self._optimizers, keep)
         )
+        self._write(self._drop_old_best)
 
-    def _save_adapter(self, name: str) -> None:
-        with atomic_directory(self._directory / name) as target:
+    def _best(self) -> Path:
+        # Named by its step: a run that is killed before the next checkpoint goes back to one that knows another best.
+        return self._directory / f"best-{self._state.best_step:06d}"
+
+    def _drop_old_best(self) -> None:
+        for old in (*self._directory.glob("best-*"), *self._directory.glob(".best-*")):
+            if old != self._best():
+                shutil.rmtree(old, ignore_errors=True)
+
+    def _save_adapter(self, path: Path) -> None:
+        with atomic_directory(path) as target:
             self._policy.save_adapter(target)
 
     def _write(self, write: Callable[[], None]) -> None:
         if self._collective.rank == 0:
-            write()
+            with telling_full_disk(self._directory):
+                write()
 
 
 def _seed(run_seed: int, step: int) -> int:

@@ -14,20 +14,8 @@ from rllm_assets.training.checkpoints import CheckpointError
 from rllm_assets.training.records import TrainingData, TrainingError, read_steps
 from rllm_assets.training.trainer import Trainer
 from rllm_assets.training.update import BadLossError
+from tests.training import killed
 from tests.training.small_runs import RaggedVerifier, Threads, attempts, small_config, small_data, untimed
-
-PROGRAM = """
-import sys
-from pathlib import Path
-import torch
-from rllm_assets.training.trainer import Trainer
-from rllm_assets.training.update import BadLossError
-from tests.training.small_runs import RaggedVerifier, small_config, small_data
-
-torch.set_num_threads(1)
-config = small_config(Path(sys.argv[1]), training={"algorithm": sys.argv[3], "max_steps": 4})
-Trainer(config, small_data(), Path(sys.argv[2]), RaggedVerifier(), lambda row: print(row["step"], flush=True)).run()
-"""
 
 
 @pytest.fixture
@@ -44,23 +32,25 @@ def weights(result):
 
 @pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
 def test_a_killed_run_goes_on_bit_for_bit(tiny_model, tmp_path, one_thread, algorithm):
-    config = small_config(tiny_model, training={"algorithm": algorithm, "max_steps": 4})
-    whole = Trainer(config, small_data(), tmp_path / "whole", RaggedVerifier()).run()
-    command = [sys.executable, "-c", PROGRAM, str(tiny_model), str(tmp_path / "killed"), algorithm]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.strip() == "2":
-                process.kill()
-    seen = []
-    resumed = Trainer(config, small_data(), tmp_path / "killed", RaggedVerifier(), seen.append).run()
-    # The step that was reported may or may not have reached its checkpoint.
-    assert [row["step"] for row in seen] in ([2, 3, 4], [3, 4])
-    assert weights(resumed) == weights(whole)
-    assert [untimed(row) for row in resumed.metrics] == [untimed(row) for row in whole.metrics]
-    assert [untimed(row) for row in list(read_steps(tmp_path / "killed" / "metrics.jsonl"))] == [
-        untimed(row) for row in whole.metrics
-    ]
+    """Twelve times with kill -9, at random moments and at random ones of its writes, and then to its end."""
+    data = small_data()
+    data = TrainingData(data.train, data.fold, attempts(data.train), data.format_name)
+    config = killed.config(tiny_model, algorithm)
+    whole = Trainer(config, data, tmp_path / "whole", RaggedVerifier()).run()
+    command = [sys.executable, "-m", "tests.training.killed", tiny_model, tmp_path / "killed", algorithm, "12"]
+    subprocess.run(list(map(str, command)), check=True, cwd=Path(__file__).parents[2])
+    runs = sorted((tmp_path / "killed").iterdir())
+    assert runs
+    for run in runs:
+        seen = []
+        # The last of them was killed too.
+        resumed = Trainer(config, data, run, RaggedVerifier(), seen.append).run()
+        assert weights(resumed) == weights(whole)
+        assert resumed.best_step == whole.best_step
+        assert [untimed(row) for row in resumed.metrics] == [untimed(row) for row in whole.metrics]
+        assert list(read_steps(resumed.rollouts)) == list(read_steps(whole.rollouts))
+        # Nothing half written is left, but by a kill after the last checkpoint.
+        assert len(list(run.glob("*/*.tmp")) + list(run.glob("*.tmp"))) <= 1
 
 
 def test_a_finished_run_is_not_trained_again(tiny_model, tmp_path):

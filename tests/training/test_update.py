@@ -285,7 +285,6 @@ def test_kl_to_the_reference_is_added_to_the_loss(tiny_model):
     without, _ = gradient(policy, make_samples(), settings())
     with_kl, metrics = gradient(policy, make_samples(), settings(kl_coefficient=0.5, kl_estimator="k3"))
     assert (with_kl - without).abs().max() > 1e-4
-    assert metrics.kl_reference > 0
     # Now every answer counts, also those whose advantage is zero.
     assert metrics.tokens == sum(LENGTHS)
 
