@@ -17,7 +17,7 @@ from transformers import (
 from rllm_assets.models.attention import IMPLEMENTATION, Group, PackedLayout
 from rllm_assets.models.embedded import ModelError
 from rllm_assets.models.found import BaseModel
-from rllm_assets.models.memory import check_fits
+from rllm_assets.models.memory import QUANTIZED_BYTES, check_fits, count_weights
 
 
 def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
@@ -49,7 +49,8 @@ def load_model(
     Raises:
         ModelError: where it does not fit, does not load, or is of a kind that packed attention would compute wrongly.
     """
-    check_fits(base, dtype.itemsize if quantization == "none" else _QUANTIZED_BYTES, device)
+    bytes_per_weight = dtype.itemsize if quantization == "none" else QUANTIZED_BYTES
+    check_fits(base.name, count_weights(base.directory), bytes_per_weight, device)
     quantized = {} if quantization == "none" else _in_four_bits(dtype, device)
     try:
         config = AutoConfig.from_pretrained(base.directory)
@@ -70,10 +71,6 @@ def load_model(
         nn.Module.to(model, device)
     _check_packed_attention(model, base.name)
     return model
-
-
-# Half a byte a weight, an eighth of a bit for the scales, and the embeddings as they are.
-_QUANTIZED_BYTES = 0.7
 
 
 def _in_four_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from rllm_assets.models.hardware import default_device, resolve_dtype
 from rllm_assets.models.head import token_logprobs
 from rllm_assets.models.loading import final_hidden, head_weight, load_model, load_tokenizer
 from rllm_assets.models.lora import LoraWeights, fuse_lora_layers, lora_weights
+from rllm_assets.models.memory import check_policy_fits
 from rllm_assets.models.packing import Packed
 
 POLICY = "default"
@@ -41,10 +42,11 @@ class Policy:
         """Load the base and put a fresh LoRA on it, whose product is zero.
 
         Raises:
-            ModelError: where the base does not load or `lora_targets` match no layer.
+            ModelError: where the base and the sampler's copy do not fit, it does not load, or `lora_targets` match no layer.
         """
         self.device = device or default_device()
         self.config = config
+        check_policy_fits(config, self.device)
         self.base: BaseModel = find_model(config.name)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(self.base)
         dtype = resolve_dtype(config.dtype, self.device)
