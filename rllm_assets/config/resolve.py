@@ -141,6 +141,11 @@ _IDLE_RULES: Sequence[IdleRule] = (
         "when each batch is used for one update (training.minibatches and training.epochs_per_batch are 1)",
     ),
     (
+        ("training.clip_low", "training.dual_clip"),
+        lambda c: (c.training.advantage or c.training.algorithm) in ("grpo_positive", "group_positive"),
+        "where no advantage is negative (training.algorithm is grpo_positive)",
+    ),
+    (
         ("training.discount",),
         lambda c: (c.training.advantage or c.training.algorithm) not in ("ppo", "gae", "reinforce_pp"),
         "where the answer, not each token, has an advantage (training.algorithm is neither ppo nor reinforce_pp)",

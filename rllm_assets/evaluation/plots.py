@@ -66,9 +66,10 @@ def training_curves(metrics: Sequence[Mapping[str, float]], title: str) -> bytes
     fold.set_title("pass@1 on the fold")
     _line(length, metrics, "response_tokens", "tokens", "#b5651d")
     length.set_title("tokens an answer")
+    lowest = min((row["reward"] for row in metrics if "reward" in row), default=0.0)
     for axis in (reward, fold, length):
         axis.set_xlabel("step")
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(bottom=1.05 * min(0.0, lowest) if axis is reward else 0)
     return _png(figure)
 
 

@@ -258,13 +258,11 @@ class Trainer:
         )
         counted = [rollout.verdict.resolved for group in groups for rollout in group if rollout.verdict.counts]
         score = sum(counted) / max(1, len(counted))
-        self._state.evaluations_since_best += 1
-        if score >= self._state.best_score:
-            self._state.best_score, self._state.best_step, self._state.evaluations_since_best = (
-                score,
-                self._state.step,
-                0,
-            )
+        state = self._state
+        state.evaluations_since_best = 0 if score > state.best_score else state.evaluations_since_best + 1
+        # Of equals the latest, which has learned more; but only a better one gives patience anew.
+        if score >= state.best_score:
+            state.best_score, state.best_step = score, state.step
             self._write(lambda: self._save_adapter(self._best()))
         return {"fold_pass_rate": score}
 

@@ -13,7 +13,8 @@ TOLD = {
     # lengths
     "response_tokens", "truncated_rate", "trained_tokens",
     # the policy
-    "kl_reference", "kl_sampler", "importance_weight", "entropy", "clip_fraction", "loss", "grad_norm", "learning_rate", "bad_losses",
+    "kl_reference", "kl_sampler", "importance_weight", "entropy", "clip_fraction", "loss", "grad_norm", "learning_rate",
+    "bad_losses",
     # the critic
     "explained_variance", "value_loss", "critic_grad_norm",
     # time

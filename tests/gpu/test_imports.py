@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 # The project's other dependencies, by the names that they are imported by.
-ABSENT = (
-    "dagster dagster_webserver dagster_mlflow dagster_k8s dagster_ray ray optuna kubernetes kserve pyarrow re2 mlflow "
-    "matplotlib rensa bitsandbytes trl datasets scipy hypothesis gguf"
-).split()
+ABSENT = [
+    "dagster", "dagster_webserver", "dagster_mlflow", "dagster_k8s", "dagster_ray", "ray", "optuna", "kubernetes", "kserve",
+    "pyarrow", "re2", "mlflow", "matplotlib", "rensa", "bitsandbytes", "trl", "datasets", "scipy", "hypothesis", "gguf",
+]  # fmt: skip
 
 PROGRAM = """
 import sys

@@ -12,6 +12,7 @@ from rllm_assets.data.verdicts import Verdict
 from rllm_assets.training import update
 from rllm_assets.training.checkpoints import CheckpointError
 from rllm_assets.training.records import TrainingData, TrainingError, read_steps
+from rllm_assets.training.rollout_log import nothing_learned
 from rllm_assets.training.trainer import Trainer
 from rllm_assets.training.update import BadLossError
 from tests.training import killed
@@ -157,3 +158,74 @@ def test_the_batch_of_a_loss_that_is_no_number_is_kept(tiny_model, tmp_path, mon
         Trainer(config, small_data(), tmp_path, RaggedVerifier()).run()
     rows = json.loads((tmp_path / "bad_batch.json").read_text())
     assert rows[0].keys() == {"group", "prompt_ids", "response_ids", "given", "sampler_logprobs", "reward", "finished"}
+
+
+class FoldVerifier(RaggedVerifier):
+    """Of the six answers to the fold's three issues, so many are right in each evaluation."""
+
+    def __init__(self, right):
+        self._right = iter(right)
+
+    def verify_many(self, jobs):
+        if int(jobs[0][0].instance_id[-2:]) < 7:
+            return super().verify_many(jobs)
+        right = next(self._right)
+        return [Verdict(status="resolved" if place < right else "failed") for place in range(len(jobs))]
+
+
+@pytest.mark.parametrize(
+    ("right", "patience", "stopped", "best"),
+    [
+        ([0, 3, 2, 1], 2, 3, 1),  # two evaluations without a better one
+        ([0, 3, 3, 3], 2, 3, 3),  # of equals the latest, but they are no better
+        ([1, 0, 2, 1, 3, 0, 0], 2, 6, 4),
+        ([3, 2, 1, 0, 0, 0, 0], None, 6, 0),
+    ],
+)
+def test_training_stops_where_the_fold_gets_no_better_and_the_best_is_kept(
+    tiny_model, tmp_path, right, patience, stopped, best
+):
+    settings = {"max_steps": 6, "evaluate_every": 1, "patience": patience, "keep_checkpoints": 9}
+    config = small_config(tiny_model, training=settings)
+    result = Trainer(config, small_data(), tmp_path, FoldVerifier(right)).run()
+    assert [row["fold_pass_rate"] for row in result.metrics] == [n / 6 for n in right]
+    assert (len(result.metrics) - 1, result.best_step) == (stopped, best)
+    checkpoint = tmp_path / "checkpoints" / f"step-{best:06d}"
+    assert weights(result) == (checkpoint / "adapter_model.safetensors").read_bytes()
+
+
+def test_where_all_rewards_are_equal_it_says_why_nothing_is_learned(tiny_model, tmp_path):
+    for algorithm in ("grpo", "ppo"):
+        training = {"max_steps": 2, "algorithm": algorithm}
+        config = small_config(tiny_model, training=training, rewards={"terms": {"resolved": 1.0}})
+        result = Trainer(config, small_data(), tmp_path / algorithm, FailingVerifier()).run()
+        assert result.warnings[-1].startswith("nothing was learned from reinforcement: in every step all answers that")
+
+
+class FailingVerifier(RaggedVerifier):
+    def verify_many(self, jobs):
+        return [Verdict(status="failed") for _ in jobs]
+
+
+@pytest.mark.parametrize(
+    ("solved", "read", "why"),
+    [
+        (0.0, 0.1, "only 10% of the answers could be read: begin with a warm start"),
+        (0.0, 0.9, "no answer resolved its issue: use easier issues"),
+        (1.0, 1.0, "every answer resolved its issue: use harder issues"),
+        (0.5, 1.0, "rewards.terms cannot tell them apart"),
+    ],
+)
+def test_why_nothing_was_learned(solved, read, why):
+    rows = [{"step": 0}, *({"step": n, "pass_rate": solved, "format_rate": read} for n in (1, 2))]
+    assert f"; {why}" in nothing_learned(rows)
+
+
+def test_an_empty_fold_is_told_and_the_last_step_is_the_result(tiny_model, tmp_path):
+    data = small_data()
+    result = Trainer(small_config(tiny_model), TrainingData(data.train, []), tmp_path, RaggedVerifier()).run()
+    assert result.warnings == [
+        "the fold is empty: the last step's checkpoint is the result, and nothing stops training early"
+    ]
+    assert result.best_step == 3
+    assert weights(result) == (tmp_path / "checkpoints" / "step-000003" / "adapter_model.safetensors").read_bytes()
