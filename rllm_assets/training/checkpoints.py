@@ -43,6 +43,9 @@ _STATE = "state.json"
 _OPTIMIZERS = "optimizers.pt"
 _CRITIC = "critic.safetensors"
 
+# What reading a state raises where its files are not what was written.
+_DAMAGED = (OSError, ValueError, TypeError, LookupError, AttributeError)
+
 
 def save(directory: Path, state: RunState, policy: Policy, optimizers: Optimizers, keep: int) -> None:
     """Write the checkpoint of `state.step` and remove all but the last `keep`."""
@@ -76,7 +79,7 @@ def resume(directory: Path, identity: Mapping[str, Any], policy: Policy, optimiz
         path = directory / _name(step)
         try:
             state = _read_state(path)
-        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        except _DAMAGED as error:
             problems.append(f"{path.name}: {error}")
             continue
         if differences := _differences(identity, state.identity):
@@ -97,6 +100,17 @@ def resume(directory: Path, identity: Mapping[str, Any], policy: Policy, optimiz
             f"no checkpoint in {directory} can be read ({'; '.join(problems)}); remove it to start anew"
         )
     return None
+
+
+def best_steps(directory: Path) -> set[int]:
+    """Return the step of the best adapter that each undamaged checkpoint knows."""
+    found: set[int] = set()
+    for step in _steps(directory):
+        try:
+            found.add(_read_state(directory / _name(step)).best_step)
+        except _DAMAGED:
+            continue
+    return found
 
 
 def _read_state(path: Path) -> RunState:

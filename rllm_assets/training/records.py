@@ -64,13 +64,18 @@ class TrainingResult:
 
 
 class StepLog:
-    """JSON lines, each of one step, cut back to the checkpoint when a run resumes."""
+    """JSON lines, each of one step."""
 
-    def __init__(self, path: Path, last_step: int) -> None:
-        """Keep the rows up to `last_step`."""
+    def __init__(self, path: Path) -> None:
+        """Bind the file."""
         self.path = path
-        with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-            for row in read_steps(path):
+
+    def cut(self, last_step: int) -> None:
+        """Keep the rows up to the step of the checkpoint that a run goes on from."""
+        for stray in self.path.parent.glob(f".{self.path.name}.*"):
+            stray.unlink(missing_ok=True)
+        with atomic_file(self.path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            for row in read_steps(self.path):
                 if row["step"] <= last_step:
                     file.write(json.dumps(row) + "\n")
 

@@ -1,14 +1,12 @@
 """The trainer: sample, verify, reward, update; checkpointed, resumable, stopped by a fold of the training split."""
 
+import functools
 import math
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rllm_assets.config import RLLMConfig
-from rllm_assets.data.files import atomic_directory
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.samplers import open_sampler
 from rllm_assets.rewards import Scorer
@@ -18,10 +16,12 @@ from rllm_assets.training import checkpoints
 from rllm_assets.training.advantages import GROUP_ADVANTAGES
 from rllm_assets.training.algorithms import algorithm_of
 from rllm_assets.training.batches import TrainingSample, save_batch, to_samples
+from rllm_assets.training.best import best_path, drop_others, note_score, save_best
 from rllm_assets.training.checkpoints import RunState
 from rllm_assets.training.collective import Alone, Collective
 from rllm_assets.training.curriculum import Curriculum
 from rllm_assets.training.divergence import kl_to_base
+from rllm_assets.training.phases import Phases
 from rllm_assets.training.records import (
     Metrics,
     StepLog,
@@ -101,9 +101,8 @@ class Trainer:
         if resumed is not None:
             self._curriculum.load_state_dict(resumed.curriculum)
             self._updater.bad_losses_in_a_row = resumed.bad_losses_in_a_row
-        with telling_full_disk(directory):
-            self._log = StepLog(directory / "metrics.jsonl", self._state.step)
-            self._rollout_log = StepLog(directory / "rollouts.jsonl", self._state.step)
+        self._log = StepLog(directory / "metrics.jsonl")
+        self._rollout_log = StepLog(directory / "rollouts.jsonl")
 
     def run(self) -> TrainingResult:
         """Train to the end, from the beginning or from where a killed run stood.
@@ -114,6 +113,8 @@ class Trainer:
         """
         self._began = time.monotonic() - self._state.seconds
         self._check_same_start()
+        for log in (self._log, self._rollout_log):
+            self._write(functools.partial(log.cut, self._state.step))
         if self._state.step < 0:
             self._start()
         while not self._is_over():
@@ -164,7 +165,7 @@ class Trainer:
 
     def _step(self) -> None:
         step, training = self._state.step + 1, self._config.training
-        clock = _Clock()
+        clock = Phases()
         with clock("refresh"):
             self._source.sampler.refresh()
         limit = response_limit(self._config, step)
@@ -198,9 +199,7 @@ class Trainer:
             with clock("evaluation"):
                 metrics |= self._evaluate_on_fold()
         tokens = sum(rollout.sample.length for group in groups for rollout in group)
-        metrics["sampled_tokens_per_second"] = tokens / max(clock.seconds["rollouts"], 1e-9)
-        metrics["trained_tokens_per_second"] = metrics["trained_tokens"] / max(clock.seconds["update"], 1e-9)
-        metrics |= {f"seconds_{phase}": seconds for phase, seconds in clock.seconds.items()}
+        metrics |= clock.metrics(tokens, metrics["trained_tokens"])
         self._write(lambda: self._rollout_log.append(rollout_rows(step, groups)))
         self._record(metrics)
         if step % training.checkpoint_every == 0 or step % training.evaluate_every == 0 or self._is_over():
@@ -258,12 +257,8 @@ class Trainer:
         )
         counted = [rollout.verdict.resolved for group in groups for rollout in group if rollout.verdict.counts]
         score = sum(counted) / max(1, len(counted))
-        state = self._state
-        state.evaluations_since_best = 0 if score > state.best_score else state.evaluations_since_best + 1
-        # Of equals the latest, which has learned more; but only a better one gives patience anew.
-        if score >= state.best_score:
-            state.best_score, state.best_step = score, state.step
-            self._write(lambda: self._save_adapter(self._best()))
+        if note_score(self._state, score):
+            self._save_best()
         return {"fold_pass_rate": score}
 
     def _is_over(self) -> bool:
@@ -277,13 +272,13 @@ class Trainer:
     def _finish(self) -> TrainingResult:
         if self._state.best_step < 0:
             self._state.best_step = self._state.step
-            self._write(lambda: self._save_adapter(self._best()))
+            self._save_best()
         metrics = list(read_steps(self._log.path))
         if self._state.step > 0 and self._state.informative_steps == 0:
             self._warnings.append(nothing_learned(metrics))
         warm = self._directory / WARM_START
         return TrainingResult(
-            adapter=self._best(),
+            adapter=best_path(self._directory, self._state.best_step),
             warm_start_adapter=warm if warm.exists() else None,
             best_step=self._state.best_step,
             metrics=metrics,
@@ -327,23 +322,15 @@ class Trainer:
         self._state.curriculum = self._curriculum.state_dict()
         self._state.bad_losses_in_a_row = self._updater.bad_losses_in_a_row
         keep = self._config.training.keep_checkpoints
-        self._write(
-            lambda: checkpoints.save(self._directory / "checkpoints", self._state, self._policy, self._optimizers, keep)
-        )
-        self._write(self._drop_old_best)
+        self._write(lambda: self._save_checkpoint(keep))
 
-    def _best(self) -> Path:
-        # Named by its step: a run that is killed before the next checkpoint goes back to one that knows another best.
-        return self._directory / f"best-{self._state.best_step:06d}"
+    def _save_checkpoint(self, keep: int) -> None:
+        directory = self._directory / "checkpoints"
+        checkpoints.save(directory, self._state, self._policy, self._optimizers, keep)
+        drop_others(self._directory, checkpoints.best_steps(directory))
 
-    def _drop_old_best(self) -> None:
-        for old in (*self._directory.glob("best-*"), *self._directory.glob(".best-*")):
-            if old != self._best():
-                shutil.rmtree(old, ignore_errors=True)
-
-    def _save_adapter(self, path: Path) -> None:
-        with atomic_directory(path) as target:
-            self._policy.save_adapter(target)
+    def _save_best(self) -> None:
+        self._write(lambda: save_best(self._directory, self._state.best_step, self._policy))
 
     def _write(self, write: Callable[[], None]) -> None:
         if self._collective.rank == 0:
@@ -354,18 +341,3 @@ class Trainer:
 def _seed(run_seed: int, step: int) -> int:
     # Room for a million issues a step and a hundred thousand steps, so that no two draws share a seed.
     return (run_seed * 100_000 + step) * 1_000_000
-
-
-class _Clock:
-    """Seconds by phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - begin

@@ -14,7 +14,7 @@ from rllm_assets.training.records import TrainingError, read_steps
 from rllm_assets.training.trainer import Trainer
 from rllm_assets.training.update import BadLossError
 from tests.tiny import make_tiny_model
-from tests.training.small_runs import RaggedVerifier, small_config, small_data, untimed
+from tests.training.small_runs import FoldVerifier, RaggedVerifier, small_config, small_data, untimed
 
 ADAPTER = "adapter_model.safetensors"
 
@@ -35,10 +35,25 @@ def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-def test_the_last_ones_and_the_best_are_kept(tiny_model, tmp_path):
-    result = run(tiny_model, tmp_path, max_steps=5, keep_checkpoints=3)
+def test_the_last_ones_and_the_best_of_each_are_kept(tiny_model, tmp_path):
+    config = small_config(tiny_model, training={"max_steps": 5, "evaluate_every": 1, "keep_checkpoints": 3})
+    # Steps 0, 2 and 3 are the best until then; only checkpoints 3, 4 and 5 are left, which all know step 3.
+    result = Trainer(config, small_data(), tmp_path, FoldVerifier([2, 1, 3, 4, 1, 2])).run()
     assert names(tmp_path / "checkpoints") == ["step-000003", "step-000004", "step-000005"]
-    assert names(tmp_path) == [f"best-{result.best_step:06d}", "checkpoints", "metrics.jsonl", "rollouts.jsonl"]
+    assert names(tmp_path) == ["best-000003", "checkpoints", "metrics.jsonl", "rollouts.jsonl"]
+    assert result.adapter == tmp_path / "best-000003"
+
+
+def test_going_back_to_the_checkpoint_before_goes_back_to_its_best(tiny_model, tmp_path):
+    training = {"max_steps": 4, "evaluate_every": 1, "keep_checkpoints": 2}
+    config = small_config(tiny_model, training=training)
+    Trainer(config, small_data(), tmp_path, FoldVerifier([0, 0, 3, 1, 5])).run()
+    assert [name for name in names(tmp_path) if name.startswith("best")] == ["best-000002", "best-000004"]
+    before = (tmp_path / "best-000002" / ADAPTER).read_bytes()
+    (tmp_path / "checkpoints" / "step-000004" / "state.json").write_text("{")
+    result = Trainer(config, small_data(), tmp_path, FoldVerifier([1])).run()
+    assert result.best_step == 2
+    assert (result.adapter / ADAPTER).read_bytes() == before
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "missing"])

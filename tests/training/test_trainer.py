@@ -16,7 +16,7 @@ from rllm_assets.training.rollout_log import nothing_learned
 from rllm_assets.training.trainer import Trainer
 from rllm_assets.training.update import BadLossError
 from tests.training import killed
-from tests.training.small_runs import RaggedVerifier, Threads, attempts, small_config, small_data, untimed
+from tests.training.small_runs import FoldVerifier, RaggedVerifier, Threads, attempts, small_config, small_data, untimed
 
 
 @pytest.fixture
@@ -158,19 +158,6 @@ def test_the_batch_of_a_loss_that_is_no_number_is_kept(tiny_model, tmp_path, mon
         Trainer(config, small_data(), tmp_path, RaggedVerifier()).run()
     rows = json.loads((tmp_path / "bad_batch.json").read_text())
     assert rows[0].keys() == {"group", "prompt_ids", "response_ids", "given", "sampler_logprobs", "reward", "finished"}
-
-
-class FoldVerifier(RaggedVerifier):
-    """Of the six answers to the fold's three issues, so many are right in each evaluation."""
-
-    def __init__(self, right):
-        self._right = iter(right)
-
-    def verify_many(self, jobs):
-        if int(jobs[0][0].instance_id[-2:]) < 7:
-            return super().verify_many(jobs)
-        right = next(self._right)
-        return [Verdict(status="resolved" if place < right else "failed") for place in range(len(jobs))]
 
 
 @pytest.mark.parametrize(
