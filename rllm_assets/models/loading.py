@@ -14,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from rllm_assets.config import ModelConfig
 from rllm_assets.models.attention import IMPLEMENTATION, Group, PackedLayout
 from rllm_assets.models.embedded import ModelError
 from rllm_assets.models.found import BaseModel
@@ -33,6 +34,21 @@ def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
     if not tokenizer.chat_template:
         raise ModelError(f"{base.name} has no chat template; use an instruction-tuned model")
     return tokenizer
+
+
+def prompt_limit(base: BaseModel, config: ModelConfig) -> int:
+    """Return how many tokens a prompt may have: `max_prompt_tokens`, or what the responses leave of the model's context.
+
+    Raises:
+        ModelError: where they leave nothing.
+    """
+    context = int(AutoConfig.from_pretrained(base.directory).get_text_config().max_position_embeddings)
+    if config.max_response_tokens >= context:
+        raise ModelError(
+            f"model.max_response_tokens {config.max_response_tokens} leaves no room for a prompt in the context of "
+            f"{base.name}, which is {context} tokens"
+        )
+    return min(config.max_prompt_tokens, context - config.max_response_tokens)
 
 
 def load_model(

@@ -43,7 +43,7 @@ class VLLMSampler:
         self._engine = vllm.LLM(
             model=str(policy.base.directory),
             dtype=str(resolve_dtype(config.sampler_dtype, policy.device)).removeprefix("torch."),
-            max_model_len=config.max_prompt_tokens + config.max_response_tokens,
+            max_model_len=policy.prompt_limit + config.max_response_tokens,
             gpu_memory_utilization=config.sampler_memory,
             enable_lora=True,
             max_loras=1,

@@ -21,7 +21,7 @@ from rllm_assets.verification.shell import Ran
 
 
 class PromptTooLongError(ValueError):
-    """An issue's prompt is longer than `model.max_prompt_tokens`."""
+    """An issue's prompt is longer than `model.max_prompt_tokens`, or than what responses leave of the context."""
 
 
 class Verifier(Protocol):
@@ -75,7 +75,8 @@ def prompt_tokens(
     ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=True, return_dict=False)
     if len(ids) > limit:
         raise PromptTooLongError(
-            f"{instance_id} has {len(ids)} prompt tokens, more than model.max_prompt_tokens ({limit})"
+            f"{instance_id} has {len(ids)} prompt tokens, more than the {limit} that model.max_prompt_tokens and the model's "
+            "context allow"
         )
     return ids  # pyright: ignore[reportReturnType]
 

@@ -91,7 +91,7 @@ def _rollouts(
     config: RLLMConfig, policy: Policy, sampler: AnswerSampler, judge: Judge, issues: Sequence[Issue]
 ) -> dict[str, list[Attempt]]:
     asked = judge.answer_format
-    askable, _ = fitting(issues, policy.tokenizer, asked, config.model.max_prompt_tokens)
+    askable, _ = fitting(issues, policy.tokenizer, asked, policy.prompt_limit)
     if not askable:
         return {}
     groups = collect(
@@ -101,7 +101,7 @@ def _rollouts(
         askable,
         samples=config.trajectories.rollouts_per_issue,
         temperature=config.trajectories.temperature,
-        max_prompt_tokens=config.model.max_prompt_tokens,
+        max_prompt_tokens=policy.prompt_limit,
         max_response_tokens=config.model.max_response_tokens,
         seeds=[int(issue.content_hash[:12], 16) + config.training.seed for issue in askable],
     )

@@ -95,7 +95,8 @@ async def _train(args: argparse.Namespace, console: Console) -> int:
                     status="sampling the base",
                 )
             elif "warm_start_steps" in metrics:
-                status = f"warm start, loss {metrics['warm_start_loss']:.3f}"
+                loss = metrics.get("warm_start_loss")
+                status = "warm start, a loss that is no number" if loss is None else f"warm start, loss {loss:.3f}"
                 progress.update(
                     task, total=metrics["warm_start_steps"], completed=metrics["warm_start_step"], status=status
                 )

@@ -72,7 +72,7 @@ class Trainer:
         self._data, self._warnings = usable(
             data,
             self._policy.tokenizer,
-            max_prompt_tokens=self._prompt_limit(),
+            max_prompt_tokens=self._policy.prompt_limit,
             allow_in_process=config.rewards.allow_in_process,
         )
         self._judge = Judge(self._data.answer_format, verifier, Scorer(config.rewards, for_training=True), config.agent)
@@ -93,7 +93,7 @@ class Trainer:
             self._policy.tokenizer,
             self._judge,
             self._collective,
-            config.model.max_prompt_tokens,
+            self._policy.prompt_limit,
         )
         identity = run_identity(config, self._data, self._policy.base.content_hash)
         resumed = checkpoints.resume(directory / "checkpoints", identity, self._policy, self._optimizers)
@@ -138,7 +138,6 @@ class Trainer:
                 self._policy,
                 examples,
                 self._data.answer_format,
-                self._config.model,
                 self._config.training,
                 self._collective,
                 lambda metrics: self._on_metrics({"step": 0, **metrics}),
@@ -303,10 +302,6 @@ class Trainer:
                 f"{len(missing)} of {len(verdicts)} answers got no verdict, more than rewards.no_verdict_alarm allows; "
                 f"the first: {missing[0].reason}"
             )
-
-    def _prompt_limit(self) -> int:
-        room = self._policy.context_length - self._config.model.max_response_tokens
-        return min(self._config.model.max_prompt_tokens, room)
 
     def _elapsed(self) -> float:
         # Every worker must come to the same decision, so the first one's clock is everybody's.

@@ -137,7 +137,7 @@ def of_ours(policy: Policy, **settings: object) -> tuple[list, UpdateMetrics]:
     return optimizer.gradients, updater.update(samples, 0, LONGEST)
 
 
-@pytest.mark.parametrize("accumulate", [1, 4])
+@pytest.mark.parametrize("accumulate", [1, 2, 4])
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from rllm_assets.data.verdicts import Verdict
+from rllm_assets.models.embedded import ModelError
+from rllm_assets.models.policy import Policy
 from rllm_assets.training import update
 from rllm_assets.training.checkpoints import CheckpointError
 from rllm_assets.training.records import TrainingData, TrainingError, read_steps
@@ -103,10 +106,48 @@ def test_the_warm_start_on_own_answers_is_kept_beside_the_best(tiny_model, tmp_p
     assert (result.warm_start_adapter / "adapter_model.safetensors").read_bytes() != weights(result)
 
 
+@pytest.mark.parametrize(("bad", "stops"), [([1, 2], False), ([1, 2, 3], True)])
+def test_a_loss_of_the_warm_start_that_is_no_number_is_skipped_and_the_third_stops_the_run(
+    tiny_model, tmp_path, monkeypatch, bad, stops
+):
+    whole, calls = Policy.logprobs, []
+
+    def logprobs(self, packed, temperature):
+        calls.append(packed)
+        found, entropies = whole(self, packed, temperature)
+        return (found * float("nan") if len(calls) in bad else found), entropies
+
+    data = small_data()
+    data = TrainingData(data.train, data.fold, attempts(data.train), data.format_name)
+    training = {"warm_start": "own", "warm_start_batch_size": 4, "max_steps": 1}
+    seen = []
+    trainer = Trainer(small_config(tiny_model, training=training), data, tmp_path, RaggedVerifier(), seen.append)
+    monkeypatch.setattr(Policy, "logprobs", logprobs)
+    if stops:
+        with pytest.raises(BadLossError, match="warm start, step 3: the loss was no number 3 times in a row"):
+            trainer.run()
+    else:
+        result = trainer.run()
+        assert all(torch.isfinite(p).all() for p in load_file(result.adapter / "adapter_model.safetensors").values())
+    assert [row["warm_start_step"] for row in seen if row.get("bad_losses") == 1.0] == [1, 2]
+
+
 def test_a_warm_start_without_own_answers_is_told(tiny_model, tmp_path):
     config = small_config(tiny_model, training={"warm_start": "own", "max_steps": 1})
     result = Trainer(config, small_data(), tmp_path, RaggedVerifier()).run()
     assert "no rollout of the base resolved a training issue" in result.warnings[0]
+
+
+def test_prompts_and_responses_share_the_context(tiny_model, tmp_path):
+    """The tiny model's is 4,096 tokens."""
+    config = small_config(tiny_model, model={"max_response_tokens": 4096 - 10}, training={"max_steps": 1})
+    with pytest.raises(TrainingError, match=r"issue-00 has \d+ prompt tokens, more than the 10 that .* context allow"):
+        Trainer(config, small_data(), tmp_path, RaggedVerifier())
+    config = small_config(tiny_model, model={"max_response_tokens": 4096}, training={"max_steps": 1})
+    with pytest.raises(
+        ModelError, match=r"max_response_tokens 4096 leaves no room for a prompt in the context of .* 4096 tokens"
+    ):
+        Trainer(config, small_data(), tmp_path, RaggedVerifier())
 
 
 class SilentVerifier(RaggedVerifier):
