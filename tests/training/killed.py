@@ -58,6 +58,8 @@ def train(model: Path, directory: Path, algorithm: str, last_write: int | None) 
 
 def forked(model: Path, directory: Path, algorithm: str, last_write: int | None, seconds: float | None) -> bool:
     """Train in a process of its own; return whether it came to its end."""
+    # What the process before left pending.
+    signal.sigtimedwait({signal.SIGCHLD}, 0)
     child = os.fork()
     if child == 0:
         train(model, directory, algorithm, last_write)
