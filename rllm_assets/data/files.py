@@ -62,6 +62,15 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def remove_strays(directory: Path) -> None:
+    """Remove what killed writes left in `directory`, in which nobody else may be writing."""
+    for stray in (*directory.glob(".*.tmp"), *directory.glob(".*.old")):
+        if stray.is_dir():
+            shutil.rmtree(stray, ignore_errors=True)
+        else:
+            stray.unlink(missing_ok=True)
+
+
 def is_full(error: BaseException) -> bool:
     """Whether a write failed because the disk is full; libraries in other languages tell in words only."""
     return (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "No space left" in str(error)

@@ -35,8 +35,8 @@ def save_best(directory: Path, step: int, policy: Policy) -> None:
 
 
 def drop_others(directory: Path, steps: Collection[int]) -> None:
-    """Remove every best but those of `steps`, and what a killed run left half written."""
+    """Remove every best but those of `steps`."""
     kept = {best_path(directory, step) for step in steps}
-    for path in (*directory.glob("best-*"), *directory.glob(".best-*")):
+    for path in directory.glob("best-*"):
         if path not in kept:
             shutil.rmtree(path, ignore_errors=True)

@@ -63,9 +63,6 @@ def save(directory: Path, state: RunState, policy: Policy, optimizers: Optimizer
         (target / _STATE).write_text(json.dumps(written), encoding="utf-8")
     for old in _steps(directory)[:-keep]:
         shutil.rmtree(directory / _name(old), ignore_errors=True)
-    # What a killed run left half written.
-    for stray in directory.glob(".step-*"):
-        shutil.rmtree(stray, ignore_errors=True)
 
 
 def resume(directory: Path, identity: Mapping[str, Any], policy: Policy, optimizers: Optimizers) -> RunState | None:

@@ -72,8 +72,6 @@ class StepLog:
 
     def cut(self, last_step: int) -> None:
         """Keep the rows up to the step of the checkpoint that a run goes on from."""
-        for stray in self.path.parent.glob(f".{self.path.name}.*"):
-            stray.unlink(missing_ok=True)
         with atomic_file(self.path) as temporary, temporary.open("w", encoding="utf-8") as file:
             for row in read_steps(self.path):
                 if row["step"] <= last_step:

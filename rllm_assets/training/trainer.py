@@ -1,12 +1,12 @@
 """The trainer: sample, verify, reward, update; checkpointed, resumable, stopped by a fold of the training split."""
 
-import functools
 import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rllm_assets.config import RLLMConfig
+from rllm_assets.data.files import remove_strays
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.samplers import open_sampler
 from rllm_assets.rewards import Scorer
@@ -113,13 +113,19 @@ class Trainer:
         """
         self._began = time.monotonic() - self._state.seconds
         self._check_same_start()
-        for log in (self._log, self._rollout_log):
-            self._write(functools.partial(log.cut, self._state.step))
+        self._write(self._go_back)
         if self._state.step < 0:
             self._start()
         while not self._is_over():
             self._step()
         return self._finish()
+
+    def _go_back(self) -> None:
+        """Leave of what a killed run wrote what belongs to its checkpoint."""
+        for directory in (self._directory, self._directory / "checkpoints"):
+            remove_strays(directory)
+        for log in (self._log, self._rollout_log):
+            log.cut(self._state.step)
 
     def _check_same_start(self) -> None:
         """Wait for the other workers before anything is written, and compare what they found."""

@@ -53,8 +53,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tiny_model, tmp_path, one_thread, algo
         assert resumed.best_step == whole.best_step
         assert [untimed(row) for row in resumed.metrics] == [untimed(row) for row in whole.metrics]
         assert list(read_steps(resumed.rollouts)) == list(read_steps(whole.rollouts))
-        # Nothing half written is left, but by a kill after the last checkpoint.
-        assert len(list(run.glob("*/*.tmp")) + list(run.glob("*.tmp"))) <= 1
+        assert not [*run.glob("**/.*.tmp"), *run.glob("**/.*.old")]
 
 
 def test_a_finished_run_is_not_trained_again(tiny_model, tmp_path):
