@@ -75,7 +75,7 @@ def resume(directory: Path, identity: Mapping[str, Any], policy: Policy, optimiz
     for step in reversed(_steps(directory)):
         path = directory / _name(step)
         try:
-            state = _read_state(path)
+            state = _read_state(path, with_files=True)
         except _DAMAGED as error:
             problems.append(f"{path.name}: {error}")
             continue
@@ -100,23 +100,23 @@ def resume(directory: Path, identity: Mapping[str, Any], policy: Policy, optimiz
 
 
 def best_steps(directory: Path) -> set[int]:
-    """Return the step of the best adapter that each undamaged checkpoint knows."""
+    """Return the step of the best adapter that each checkpoint knows."""
     found: set[int] = set()
     for step in _steps(directory):
         try:
-            found.add(_read_state(directory / _name(step)).best_step)
+            found.add(_read_state(directory / _name(step), with_files=False).best_step)
         except _DAMAGED:
             continue
     return found
 
 
-def _read_state(path: Path) -> RunState:
-    """Return the state of a checkpoint whose files are those that were written."""
+def _read_state(path: Path, *, with_files: bool) -> RunState:
+    """Return the state of a checkpoint that is the one that was written, and, if asked for, whose files are."""
     content = json.loads((path / _STATE).read_text(encoding="utf-8"))
     if content.pop("content_hash") != content_hash(content):
         raise ValueError(f"{_STATE} is damaged")
     for name, expected in content["files"].items():
-        if file_hash(path / name) != expected:
+        if with_files and file_hash(path / name) != expected:
             raise ValueError(f"{name} is damaged")
     return RunState(**content["state"])
 
