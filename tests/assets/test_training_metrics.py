@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from rllm_assets.tracking.names import metric_name
 from tests.tiny_benchmark import NO_TUNING
 
 TOLD = {
@@ -56,6 +57,6 @@ def test_every_number_is_in_the_table_in_mlflow_and_in_the_log(make_graph):
     client = MlflowClient(f"sqlite:///{graph.root / 'mlflow.db'}")
     tracked = client.get_run(graph.materialization("lora_checkpoint").metadata["mlflow_run"].value)
     for name in TOLD:
-        history = client.get_metric_history(tracked.info.run_id, name.replace(":", "/"))
+        history = client.get_metric_history(tracked.info.run_id, metric_name(name))
         values = {point.step: point.value for point in history}
         assert values[2] == pytest.approx(float(steps[name].iloc[1])), name

@@ -34,14 +34,15 @@ def weights(result):
     return (result.adapter / "adapter_model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
 def test_a_killed_run_goes_on_bit_for_bit(tiny_model, tmp_path, one_thread, algorithm):
-    """Twelve times with kill -9, at random moments and at random ones of its writes, and then to its end."""
+    """Eight times with kill -9, at random moments and at random ones of its writes, and then to its end."""
     data = small_data()
     data = TrainingData(data.train, data.fold, attempts(data.train), data.format_name)
     config = killed.config(tiny_model, algorithm)
     whole = Trainer(config, data, tmp_path / "whole", RaggedVerifier()).run()
-    command = [sys.executable, "-m", "tests.training.killed", tiny_model, tmp_path / "killed", algorithm, "12"]
+    command = [sys.executable, "-m", "tests.training.killed", tiny_model, tmp_path / "killed", algorithm, "8"]
     subprocess.run(list(map(str, command)), check=True, cwd=Path(__file__).parents[2])
     runs = sorted((tmp_path / "killed").iterdir())
     assert runs
@@ -63,13 +64,6 @@ def test_a_finished_run_is_not_trained_again(tiny_model, tmp_path):
     again = Trainer(config, small_data(), tmp_path, RaggedVerifier(), seen.append).run()
     assert seen == []
     assert weights(again) == weights(first)
-
-
-def test_another_configuration_does_not_go_on_from_this_one(tiny_model, tmp_path):
-    Trainer(small_config(tiny_model), small_data(), tmp_path, RaggedVerifier()).run()
-    other = small_config(tiny_model, training={"learning_rate": 2e-3})
-    with pytest.raises(CheckpointError, match="belongs to a run with another model, configuration or data; remove"):
-        Trainer(other, small_data(), tmp_path, RaggedVerifier())
 
 
 def test_one_issue_a_step_is_enough_for_two_workers(tiny_model, tmp_path):
@@ -139,14 +133,16 @@ def test_a_warm_start_without_own_answers_is_told(tiny_model, tmp_path):
 
 def test_prompts_and_responses_share_the_context(tiny_model, tmp_path):
     """The tiny model's is 4,096 tokens."""
-    config = small_config(tiny_model, model={"max_response_tokens": 4096 - 10}, training={"max_steps": 1})
+    config = small_config(tiny_model, training={"max_steps": 1})
+
+    def answering(tokens):
+        return config.model_copy(update={"model": config.model.model_copy(update={"max_response_tokens": tokens})})
+
     with pytest.raises(TrainingError, match=r"issue-00 has \d+ prompt tokens, more than the 10 that .* context allow"):
-        Trainer(config, small_data(), tmp_path, RaggedVerifier())
-    config = small_config(tiny_model, model={"max_response_tokens": 4096}, training={"max_steps": 1})
-    with pytest.raises(
-        ModelError, match=r"max_response_tokens 4096 leaves no room for a prompt in the context of .* 4096 tokens"
-    ):
-        Trainer(config, small_data(), tmp_path, RaggedVerifier())
+        Trainer(answering(4086), small_data(), tmp_path, RaggedVerifier())
+    told = r"max_response_tokens 4096 leaves no room for a prompt in the context of .* 4096 tokens"
+    with pytest.raises(ModelError, match=told):
+        Trainer(answering(4096), small_data(), tmp_path, RaggedVerifier())
 
 
 class SilentVerifier(RaggedVerifier):
