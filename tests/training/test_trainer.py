@@ -13,7 +13,6 @@ from rllm_assets.data.verdicts import Verdict
 from rllm_assets.models.embedded import ModelError
 from rllm_assets.models.policy import Policy
 from rllm_assets.training import update
-from rllm_assets.training.checkpoints import CheckpointError
 from rllm_assets.training.records import TrainingData, TrainingError, read_steps
 from rllm_assets.training.rollout_log import nothing_learned
 from rllm_assets.training.trainer import Trainer
