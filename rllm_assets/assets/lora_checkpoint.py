@@ -73,6 +73,10 @@ def lora_checkpoint(
             run.log_metrics({name: value for name, value in metrics.items() if name != "step"}, step=step)
             shown = {name: round(metrics[name], 4) for name in _SHOWN if name in metrics}
             log_progress(context, step=step, of=resolved.config.training.max_steps or 0, **shown)
+            if "seconds" in metrics:
+                context.log.info(
+                    "step %d %s", step, json.dumps({name: float(f"{metrics[name]:.6g}") for name in metrics})
+                )
 
         trained = train(resolved.config, data, work, on_metrics, allow_unsandboxed=sandbox.allow_unsandboxed)
         for warning in trained.warnings:

@@ -143,6 +143,11 @@ _IDLE_RULES: Sequence[IdleRule] = (
         "when each batch is used for one update (training.minibatches and training.epochs_per_batch are 1)",
     ),
     (
+        ("training.clip_low", "training.dual_clip"),
+        lambda c: (c.training.advantage or c.training.algorithm) in ("grpo_positive", "group_positive"),
+        "where no advantage is negative (training.algorithm is grpo_positive)",
+    ),
+    (
         ("training.discount",),
         lambda c: (c.training.advantage or c.training.algorithm) not in ("ppo", "gae", "reinforce_pp"),
         "where the answer, not each token, has an advantage (training.algorithm is neither ppo nor reinforce_pp)",
@@ -162,6 +167,7 @@ _IDLE_RULES: Sequence[IdleRule] = (
         lambda c: c.training.max_steps is None and c.training.epochs is None,
         "without training.max_steps or training.epochs, which say where it ends",
     ),
+    (("model.sampler_memory",), lambda c: c.model.sampler != "vllm", "while model.sampler is not vllm"),
     (("training.kl_estimator",), lambda c: c.training.kl_coefficient == 0, "while training.kl_coefficient is 0"),
     (
         ("training.warm_start_epochs", "training.warm_start_learning_rate", "training.warm_start_batch_size"),

@@ -35,6 +35,13 @@ class ModelConfig(_Part):
     sampler_dtype: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="Of the sampler's merged copy; auto as for dtype."
     )
+    sampler: Literal["own", "vllm"] = Field(
+        default="own",
+        description="What samples: this package's decoder, or, on CUDA, a vLLM that is installed beside it.",
+    )
+    sampler_memory: Fraction = Field(
+        default=0.4, description="Share of the accelerator's memory that vLLM takes, the base's weights included."
+    )
     lora_rank: PositiveInt = Field(default=16, description="Rank of the LoRA.")
     lora_alpha: float = Field(default=32.0, gt=0, description="LoRA scale is lora_alpha / lora_rank.")
     lora_targets: str | tuple[str, ...] = Field(
@@ -43,6 +50,14 @@ class ModelConfig(_Part):
     )
     max_prompt_tokens: PositiveInt = Field(default=512, description="Longer prompts are rejected, never cut.")
     max_response_tokens: PositiveInt = Field(default=128, description="Sampling ends here at the latest.")
+
+    @model_validator(mode="after")
+    def _samples_what_it_trains(self) -> "ModelConfig":
+        if self.sampler == "vllm" and self.quantization != "none":
+            raise ValueError(
+                "sampler vllm holds the unquantized base, another model than quantization nf4 trains on: use own"
+            )
+        return self
 
 
 class TrainingConfig(_Part):

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import glob
 import os
@@ -107,6 +108,20 @@ def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def remove_strays(directory: Path) -> None:
+    """Remove what killed writes left in `directory`, in which nobody else may be writing."""
+    for stray in (*directory.glob(".*.tmp"), *directory.glob(".*.old")):
+        if stray.is_dir():
+            shutil.rmtree(stray, ignore_errors=True)
+        else:
+            stray.unlink(missing_ok=True)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a write failed because the disk is full; libraries in other languages tell in words only."""
+    return (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "No space left" in str(error)
 
 
 def _sync(path: Path) -> None:

@@ -21,9 +21,9 @@ from rllm_assets.evaluation.records import (
 )
 from rllm_assets.evaluation.statistics import bootstrap, compare, mcnemar, pass_at_k
 from rllm_assets.models.found import find_model
-from rllm_assets.models.loading import load_tokenizer
+from rllm_assets.models.loading import load_tokenizer, prompt_limit
 from rllm_assets.models.policy import Policy
-from rllm_assets.models.sampler import Sampler
+from rllm_assets.models.samplers import open_sampler
 from rllm_assets.rewards import Scorer
 from rllm_assets.rollouts import Judge, Rollout, collect, fitting
 from rllm_assets.verification import Verifier
@@ -69,8 +69,9 @@ def evaluate(
             require_adapter(path)
     if not issues:
         raise EvaluationError("there are no held-out issues to evaluate on: raise splits.val_fraction or add issues")
-    tokenizer = load_tokenizer(find_model(config.model.name))
-    usable, left_out = fitting(issues, tokenizer, answer_format(format_name), config.model.max_prompt_tokens)
+    base = find_model(config.model.name)
+    limit = prompt_limit(base, config.model)
+    usable, left_out = fitting(issues, load_tokenizer(base), answer_format(format_name), limit)
     if not usable:
         raise EvaluationError(f"none of the {len(issues)} held-out issues can be asked; the first: {left_out[0]}")
     chosen = spread(usable, config.evaluation.max_issues)
@@ -110,7 +111,7 @@ def _evaluate_share(share: _Share, send: Callable[[int], None]) -> list[IssueRes
     config, settings = share.config, share.config.evaluation
     issues, seeds = [issue for issue, _ in share.issues], [seed for _, seed in share.issues]
     policy = Policy(config.model)
-    sampler = Sampler(policy)
+    sampler = open_sampler(policy)
     results: list[IssueResult] = []
     with Verifier(workers=share.sandboxes, allow_unsandboxed=share.allow_unsandboxed) as verifier:
         judge = Judge(
@@ -132,7 +133,7 @@ def _evaluate_share(share: _Share, send: Callable[[int], None]) -> list[IssueRes
                 issues,
                 samples=len(temperatures),
                 temperature=temperatures,
-                max_prompt_tokens=config.model.max_prompt_tokens,
+                max_prompt_tokens=policy.prompt_limit,
                 max_response_tokens=config.model.max_response_tokens,
                 seeds=seeds,
                 progress=send,

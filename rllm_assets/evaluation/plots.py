@@ -55,9 +55,10 @@ def funnel(read: int, left_out: Mapping[str, int], kept: int, title: str) -> byt
 
 
 def training_curves(metrics: Sequence[Mapping[str, float]], title: str) -> bytes:
-    """Draw reward, pass rate on the fold, and answer length over the steps of a run."""
+    """Draw rewards and pass rate of the sampled answers, pass rate on the fold, and answer length over the steps of a run."""
     figure, (reward, fold, length) = _figure(3, title)
     _line(reward, metrics, "reward", "reward", "#3366cc")
+    _line(reward, metrics, "pass_rate", "pass rate", "#2a9d5c", style="--")
     _line(reward, metrics, "format_rate", "format rate", "#9aa5b1")
     reward.set_title("sampled answers")
     reward.legend()
@@ -65,17 +66,25 @@ def training_curves(metrics: Sequence[Mapping[str, float]], title: str) -> bytes
     fold.set_title("pass@1 on the fold")
     _line(length, metrics, "response_tokens", "tokens", "#b5651d")
     length.set_title("tokens an answer")
+    lowest = min((row["reward"] for row in metrics if "reward" in row), default=0.0)
     for axis in (reward, fold, length):
         axis.set_xlabel("step")
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(bottom=1.05 * min(0.0, lowest) if axis is reward else 0)
     return _png(figure)
 
 
 def _line(
-    axis: "Axes", metrics: Sequence[Mapping[str, float]], key: str, label: str, color: str, marker: str | None = None
+    axis: "Axes",
+    metrics: Sequence[Mapping[str, float]],
+    key: str,
+    label: str,
+    color: str,
+    marker: str | None = None,
+    style: str = "-",
 ) -> None:
     rows = [row for row in metrics if key in row]
-    axis.plot([row["step"] for row in rows], [row[key] for row in rows], label=label, color=color, marker=marker)
+    steps, values = [row["step"] for row in rows], [row[key] for row in rows]
+    axis.plot(steps, values, label=label, color=color, marker=marker, linestyle=style)
 
 
 def pass_at_1_bars(report: Report) -> bytes:

@@ -14,10 +14,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from rllm_assets.config import ModelConfig
 from rllm_assets.models.attention import IMPLEMENTATION, Group, PackedLayout
 from rllm_assets.models.embedded import ModelError
 from rllm_assets.models.found import BaseModel
-from rllm_assets.models.memory import check_fits
+from rllm_assets.models.memory import QUANTIZED_BYTES, check_fits, count_weights
 
 
 def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
@@ -35,6 +36,21 @@ def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def prompt_limit(base: BaseModel, config: ModelConfig) -> int:
+    """Return how many tokens a prompt may have: `max_prompt_tokens`, or what the responses leave of the model's context.
+
+    Raises:
+        ModelError: where they leave nothing.
+    """
+    context = int(AutoConfig.from_pretrained(base.directory).get_text_config().max_position_embeddings)
+    if config.max_response_tokens >= context:
+        raise ModelError(
+            f"model.max_response_tokens {config.max_response_tokens} leaves no room for a prompt in the context of "
+            f"{base.name}, which is {context} tokens"
+        )
+    return min(config.max_prompt_tokens, context - config.max_response_tokens)
+
+
 def load_model(
     base: BaseModel, dtype: torch.dtype, device: torch.device, quantization: str = "none"
 ) -> PreTrainedModel:
@@ -49,7 +65,8 @@ def load_model(
     Raises:
         ModelError: where it does not fit, does not load, or is of a kind that packed attention would compute wrongly.
     """
-    check_fits(base, dtype.itemsize if quantization == "none" else _QUANTIZED_BYTES, device)
+    bytes_per_weight = dtype.itemsize if quantization == "none" else QUANTIZED_BYTES
+    check_fits(base.name, count_weights(base.directory), bytes_per_weight, device)
     quantized = {} if quantization == "none" else _in_four_bits(dtype, device)
     try:
         config = AutoConfig.from_pretrained(base.directory)
@@ -70,10 +87,6 @@ def load_model(
         nn.Module.to(model, device)
     _check_packed_attention(model, base.name)
     return model
-
-
-# Half a byte a weight, an eighth of a bit for the scales, and the embeddings as they are.
-_QUANTIZED_BYTES = 0.7
 
 
 def _in_four_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:

@@ -8,27 +8,61 @@ from pathlib import Path
 import psutil
 import torch
 
+from rllm_assets.config import ModelConfig
 from rllm_assets.models.embedded import ModelError
-from rllm_assets.models.found import BaseModel
+from rllm_assets.models.found import find_model, is_here
+from rllm_assets.models.hardware import resolve_dtype
 
 _GIB = 1 << 30
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def check_fits(base: BaseModel, bytes_per_weight: float, device: torch.device) -> None:
-    """Compare what the weights take with what `device` has left.
+# Half a byte a weight, an eighth of a bit for the scales, and the embeddings as they are.
+QUANTIZED_BYTES = 0.7
+
+
+def check_policy_fits(config: ModelConfig, device: torch.device) -> None:
+    """Compare what a policy and its sampler take with what `device` has left, before anything is downloaded or loaded.
+
+    Raises:
+        ModelError: where they do not fit.
+    """
+    weights = _known_weights(config.name)
+    if weights is None:
+        return
+    quantized = config.quantization != "none"
+    training = QUANTIZED_BYTES if quantized else resolve_dtype(config.dtype, device).itemsize
+    # vLLM says itself whether its share of the memory is enough.
+    sampling = resolve_dtype(config.sampler_dtype, device).itemsize if config.sampler == "own" else 0
+    check_fits(config.name, weights, training + sampling, device)
+
+
+def check_fits(name: str, weights: int, bytes_per_weight: float, device: torch.device) -> None:
+    """Compare what so many weights take with what `device` has left.
 
     Raises:
         ModelError: where they do not fit, with both numbers and what to do.
     """
-    needed = count_weights(base.directory) * bytes_per_weight
-    free = free_bytes(device)
+    needed, free = weights * bytes_per_weight, free_bytes(device)
     if needed > free:
         raise ModelError(
-            f"{base.name} does not fit: its weights take {needed / _GIB:.1f} GiB and {device} has {free / _GIB:.1f} GiB left "
-            "(a policy is loaded twice, for training and for sampling); use a smaller model.name, model.dtype and "
-            "model.sampler_dtype bfloat16, or a larger machine"
+            f"{name} does not fit: its {weights / 1e9:.1f} billion weights take {needed / _GIB:.1f} GiB and {device} has "
+            f"{free / _GIB:.1f} GiB left (a policy is loaded twice, for training and for sampling); use a smaller model.name, "
+            "model.dtype and model.sampler_dtype bfloat16, model.quantization nf4, or a larger machine"
         )
+
+
+def _known_weights(name: str) -> int | None:
+    """Return the number of weights of a model by its files, or by the hub's description; None where neither tells."""
+    if is_here(name):
+        return count_weights(find_model(name).directory)
+    from huggingface_hub import get_safetensors_metadata
+
+    try:
+        return sum(get_safetensors_metadata(name).parameter_count.values())
+    # Without the hub, or of a model without safetensors, `find_model` says what is wrong.
+    except Exception:  # noqa: BLE001
+        return None
 
 
 def count_weights(directory: Path) -> int:

@@ -18,8 +18,9 @@ from rllm_assets.models.embedded import ModelError
 from rllm_assets.models.found import BaseModel, find_model
 from rllm_assets.models.hardware import default_device, resolve_dtype
 from rllm_assets.models.head import token_logprobs
-from rllm_assets.models.loading import final_hidden, head_weight, load_model, load_tokenizer
+from rllm_assets.models.loading import final_hidden, head_weight, load_model, load_tokenizer, prompt_limit
 from rllm_assets.models.lora import LoraWeights, fuse_lora_layers, lora_weights
+from rllm_assets.models.memory import check_policy_fits
 from rllm_assets.models.packing import Packed
 
 POLICY = "default"
@@ -32,6 +33,7 @@ class Policy:
     Attributes:
         base: which base model this is.
         tokenizer: its tokenizer.
+        prompt_limit: tokens that a prompt may have.
         critic_head: the value head, where there is a critic: fp32 and zero at first, so that values start at 0.
     """
 
@@ -41,12 +43,14 @@ class Policy:
         """Load the base and put a fresh LoRA on it, whose product is zero.
 
         Raises:
-            ModelError: where the base does not load or `lora_targets` match no layer.
+            ModelError: where the base and the sampler's copy do not fit, it does not load, or `lora_targets` match no layer.
         """
         self.device = device or default_device()
         self.config = config
+        check_policy_fits(config, self.device)
         self.base: BaseModel = find_model(config.name)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(self.base)
+        self.prompt_limit = prompt_limit(self.base, config)
         dtype = resolve_dtype(config.dtype, self.device)
         model = load_model(self.base, dtype, self.device, config.quantization)
         width = model.config.get_text_config().hidden_size
@@ -86,11 +90,6 @@ class Policy:
         ids = self._model.generation_config.eos_token_id if self._model.generation_config else None
         listed = ids if isinstance(ids, list) else [ids]
         return frozenset(i for i in (*listed, self.tokenizer.eos_token_id) if isinstance(i, int))
-
-    @property
-    def context_length(self) -> int:
-        """Tokens that fit into the model's context."""
-        return int(self._model.config.get_text_config().max_position_embeddings)
 
     def policy_parameters(self) -> list[nn.Parameter]:
         """Return what the policy's optimizer moves, in a fixed order."""

@@ -2,30 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from rllm_assets.data.trajectories import Message
 from rllm_assets.models.sampler import Sample, StopRule
+from rllm_assets.models.samplers import TokenSampler
 from rllm_assets.rollouts.endpoint import ChatEndpoint
-
-
-class TokenSampler(Protocol):
-    """What answers token ids with token ids: `rllm_assets.models.sampler.Sampler`, or a server that does the same."""
-
-    def sample(
-        self,
-        prompts: Sequence[Sequence[int]],
-        samples: int,
-        *,
-        temperature: float | Sequence[float],
-        max_tokens: int,
-        seeds: Sequence[int],
-        stop: StopRule | None = None,
-        progress: Callable[[int], None] | None = None,
-    ) -> list[list[Sample]]:
-        """Sample `samples` answers to each prompt."""
-        ...
-
 
 AnySampler = TokenSampler | ChatEndpoint
 

@@ -21,7 +21,7 @@ from rllm_assets.verification.shell import Command, Ran
 
 
 class PromptTooLongError(ValueError):
-    """An issue's prompt is longer than `model.max_prompt_tokens`."""
+    """An issue's prompt is longer than `model.max_prompt_tokens`, or than what responses leave of the context."""
 
 
 class Verifier(Protocol):
@@ -80,7 +80,8 @@ def prompt_tokens(
         ids = _templated(tokenizer, without_system(messages))
     if len(ids) > limit:
         raise PromptTooLongError(
-            f"{instance_id} has {len(ids)} prompt tokens, more than model.max_prompt_tokens ({limit})"
+            f"{instance_id} has {len(ids)} prompt tokens, more than the {limit} that model.max_prompt_tokens and the model's "
+            "context allow"
         )
     return ids
 

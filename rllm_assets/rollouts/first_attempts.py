@@ -12,9 +12,9 @@ from rllm_assets.data.answers import NoCandidateError, answer_format
 from rllm_assets.data.issues import Issue
 from rllm_assets.data.trajectories import Attempt
 from rllm_assets.models.found import BaseModel, find_model
-from rllm_assets.models.loading import load_tokenizer
+from rllm_assets.models.loading import load_tokenizer, prompt_limit
 from rllm_assets.models.policy import Policy
-from rllm_assets.models.sampler import Sampler
+from rllm_assets.models.samplers import open_sampler
 from rllm_assets.rewards import Scorer
 from rllm_assets.rollouts.asking import AnySampler
 from rllm_assets.rollouts.collect import Candidate, Judge, candidate_of, collect, fitting, to_attempt, verified
@@ -111,7 +111,7 @@ def _answering(config: RLLMConfig) -> Iterator[_Answering]:
     wanted = config.trajectories
     if wanted.rollouts_per_issue and wanted.endpoint is None:
         policy = Policy(config.model)
-        yield _Answering(policy.base, policy.tokenizer, Sampler(policy), policy.base.content_hash)
+        yield _Answering(policy.base, policy.tokenizer, open_sampler(policy), policy.base.content_hash)
         return
     base = find_model(config.model.name)
     tokenizer = load_tokenizer(base)
@@ -126,7 +126,8 @@ def _rollouts(
     config: RLLMConfig, answering: _Answering, judge: Judge, issues: Sequence[Issue]
 ) -> dict[str, list[Attempt]]:
     asked, tokenizer = judge.answer_format, answering.tokenizer
-    askable, _ = fitting(issues, tokenizer, asked, config.model.max_prompt_tokens)
+    most = prompt_limit(answering.base, config.model)
+    askable, _ = fitting(issues, tokenizer, asked, most)
     if answering.sampler is None or not askable:
         return {}
     groups = collect(
@@ -136,7 +137,7 @@ def _rollouts(
         askable,
         samples=config.trajectories.rollouts_per_issue,
         temperature=config.trajectories.temperature,
-        max_prompt_tokens=config.model.max_prompt_tokens,
+        max_prompt_tokens=most,
         max_response_tokens=config.model.max_response_tokens,
         seeds=[int(issue.content_hash[:12], 16) + config.training.seed for issue in askable],
     )

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from rllm_assets.config.schema import ServingConfig
 from rllm_assets.data.hashing import content_hash
+from rllm_assets.models.vllm_ranks import VLLM_RANKS, rank_for
 from rllm_assets.serving.records import Servable, ServingError
 
 Manifest = dict[str, Any]
@@ -25,8 +26,6 @@ _RUNTIME = "kserve-huggingfaceserver"
 _BASE_PATH, _ADAPTER_PATH = "/mnt/models/base", "/mnt/models/adapter"
 # Annotations may have 256 KiB together; the rest is left to KServe and to people.
 _LINEAGE_BYTES = 64 * 1024
-# vLLM 0.24, vllm/config/lora.py: MaxLoRARanks.
-_VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 _CPU_RESOURCES = {"requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"cpu": "4", "memory": "8Gi"}}
 _GPU_RESOURCES = {"requests": {"cpu": "4", "memory": "24Gi"}, "limits": {"cpu": "8", "memory": "48Gi"}}
 
@@ -185,12 +184,12 @@ def _hub_uri(base_model_name: str) -> str | None:
 
 
 def _max_lora_rank(rank: int) -> int:
-    fitting = [allowed for allowed in _VLLM_RANKS if allowed >= rank]
-    if not fitting:
+    allowed = rank_for(rank)
+    if allowed is None:
         raise ServingError(
-            f"a LoRA of rank {rank} cannot be served by vLLM, whose largest is {_VLLM_RANKS[-1]} (model.lora_rank)"
+            f"a LoRA of rank {rank} cannot be served by vLLM, whose largest is {VLLM_RANKS[-1]} (model.lora_rank)"
         )
-    return fitting[0]
+    return allowed
 
 
 def _resources(gpus: int) -> Manifest:

@@ -16,6 +16,8 @@ from rllm_assets.data.trajectories import Attempt
 from rllm_assets.evaluation.compare import evaluate, report
 from rllm_assets.evaluation.records import Report
 from rllm_assets.models.found import find_model
+from rllm_assets.models.hardware import default_device
+from rllm_assets.models.memory import check_policy_fits
 from rllm_assets.rollouts.first_attempts import sample_base
 from rllm_assets.training.records import Metrics, TrainingData, TrainingResult, run_key
 from rllm_assets.training.run import train
@@ -73,12 +75,16 @@ class RLLMTrainer:
             FileNotFoundError: for a path that leads nowhere.
             TrainingFileError: where a file has no usable row.
             TrainingError: where training cannot start or go on.
+            ModelError: where the model does not fit, before it is downloaded, or does not load.
         """
         return await asyncio.to_thread(
             self._train, Path(train_data_path), Path(val_data_path) if val_data_path else None
         )
 
     def _train(self, train_path: Path, val_path: Path | None) -> Trained:
+        if self._resolved.config.distributed.ray_address is None:
+            # Before a model is downloaded that this machine cannot hold.
+            check_policy_fits(self._resolved.config.model, default_device())
         data, rejected = self._read(train_path)
         val: list[Issue] = []
         if val_path is not None:

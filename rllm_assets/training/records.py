@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rllm_assets.config import RLLMConfig
 from rllm_assets.data.answers import AnswerFormat, answer_format
-from rllm_assets.data.files import atomic_file
+from rllm_assets.data.files import atomic_file, is_full
 from rllm_assets.data.hashing import content_hash
 from rllm_assets.data.issues import Issue
 from rllm_assets.data.trajectories import Attempt
@@ -63,13 +64,16 @@ class TrainingResult:
 
 
 class StepLog:
-    """JSON lines, each of one step, cut back to the checkpoint when a run resumes."""
+    """JSON lines, each of one step."""
 
-    def __init__(self, path: Path, last_step: int) -> None:
-        """Keep the rows up to `last_step`."""
+    def __init__(self, path: Path) -> None:
+        """Bind the file."""
         self.path = path
-        with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-            for row in read_steps(path):
+
+    def cut(self, last_step: int) -> None:
+        """Keep the rows up to the step of the checkpoint that a run goes on from."""
+        with atomic_file(self.path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            for row in read_steps(self.path):
                 if row["step"] <= last_step:
                     file.write(json.dumps(row) + "\n")
 
@@ -77,6 +81,25 @@ class StepLog:
         """Add rows of the step that was just made."""
         with self.path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(dict(row)) + "\n" for row in rows)
+
+
+@contextmanager
+def telling_full_disk(directory: Path) -> Iterator[None]:
+    """Turn the errors that libraries raise on a full disk into one that says what to do.
+
+    Raises:
+        TrainingError: where the disk of `directory` is full.
+    """
+    try:
+        yield
+    # Each library that writes has its own.
+    except Exception as error:
+        if not is_full(error):
+            raise
+        raise TrainingError(
+            f"the disk of {directory} is full ({error}); nothing that was written before is lost: make room and start again, "
+            "and training goes on from the last checkpoint"
+        ) from error
 
 
 def read_steps(path: Path) -> Iterator[dict[str, Any]]:
@@ -91,12 +114,26 @@ def read_steps(path: Path) -> Iterator[dict[str, Any]]:
                 return
 
 
+_UNIMPORTANT = (
+    "training.checkpoint_every",
+    "training.keep_checkpoints",
+    "training.micro_batch_tokens",
+    "training.max_minutes",
+)
+
+
+def run_identity(config: RLLMConfig, data: TrainingData, model_hash: str) -> dict[str, Any]:
+    """Return everything that a run's result depends on, by dotted key; limits on its length are not part of it."""
+    parts = ["model", "training", "rewards", *(["agent"] if data.answer_format.act is not None else [])]
+    keys = {
+        f"{part}.{name}": value
+        for part in parts
+        for name, value in getattr(config, part).model_dump(mode="json").items()
+        if f"{part}.{name}" not in _UNIMPORTANT
+    }
+    return json.loads(json.dumps({**keys, "the data": data.content_hash(), "the base model": model_hash}))
+
+
 def run_key(config: RLLMConfig, data: TrainingData, model_hash: str) -> str:
-    """Return the hash of everything that a run's result depends on; limits on its length are not part of it."""
-    training: dict[str, Any] = config.training.model_dump(mode="json")
-    for unimportant in ("checkpoint_every", "keep_checkpoints", "micro_batch_tokens", "max_minutes"):
-        training.pop(unimportant)
-    parts = [config.model.model_dump(mode="json"), training, config.rewards.model_dump(mode="json")]
-    if data.answer_format.act is not None:
-        parts.append(config.agent.model_dump(mode="json"))
-    return content_hash([*parts, data.content_hash(), model_hash])
+    """Return the hash of everything that a run's result depends on."""
+    return content_hash(run_identity(config, data, model_hash))

@@ -1,6 +1,6 @@
 """What is told and kept of the answers of a training step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rllm_assets.rollouts import Rollout
@@ -25,6 +25,21 @@ def rollout_metrics(groups: Sequence[Sequence[Rollout]]) -> dict[str, float]:
     for name in counted[0].score.terms if counted else ():
         metrics[f"reward_{name}"] = sum(r.score.terms[name] for r in counted) / len(counted)
     return metrics
+
+
+def nothing_learned(steps: Sequence[Mapping[str, float]]) -> str:
+    """Return why reinforcement moved nothing, where in no step any answer earned more than those it is compared with."""
+    sampled = [row for row in steps if "pass_rate" in row]
+    solved, read = (sum(row[name] for row in sampled) / max(1, len(sampled)) for name in ("pass_rate", "format_rate"))
+    if read < 0.5:
+        why = f"only {read:.0%} of the answers could be read: begin with a warm start (training.warm_start)"
+    elif solved == 0:
+        why = "no answer resolved its issue: use easier issues, more answers an issue (training.group_size), or a warm start"
+    elif solved == 1:
+        why = "every answer resolved its issue: use harder issues"
+    else:
+        why = "rewards.terms cannot tell them apart"
+    return f"nothing was learned from reinforcement: in every step all answers that are compared earned the same; {why}"
 
 
 def rollout_rows(step: int, groups: Sequence[Sequence[Rollout]]) -> Iterator[dict[str, Any]]:

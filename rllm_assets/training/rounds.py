@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from rllm_assets.data.issues import Issue
-from rllm_assets.models.sampler import Sampler
+from rllm_assets.models.samplers import PolicySampler
 from rllm_assets.rollouts import Judge, Rollout, collect
 from rllm_assets.training.collective import Collective
 
@@ -29,7 +29,7 @@ class Rollouts:
 class Source:
     """Where rollouts come from."""
 
-    sampler: Sampler
+    sampler: PolicySampler
     tokenizer: PreTrainedTokenizerBase
     judge: Judge
     collective: Collective

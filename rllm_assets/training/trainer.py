@@ -1,23 +1,26 @@
 """The trainer: sample, verify, reward, update; checkpointed, resumable, stopped by a fold of the training split."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rllm_assets.config import RLLMConfig
-from rllm_assets.data.files import atomic_directory
+from rllm_assets.data.files import remove_strays
 from rllm_assets.models.policy import Policy
-from rllm_assets.models.sampler import Sampler
+from rllm_assets.models.samplers import open_sampler
 from rllm_assets.rewards import Scorer
 from rllm_assets.rollouts import Judge
 from rllm_assets.rollouts.collect import Verifier
 from rllm_assets.training import checkpoints
+from rllm_assets.training.advantages import GROUP_ADVANTAGES
 from rllm_assets.training.algorithms import algorithm_of
 from rllm_assets.training.batches import TrainingSample, save_batch, to_samples
+from rllm_assets.training.best import best_path, drop_others, note_score, save_best
 from rllm_assets.training.checkpoints import RunState
 from rllm_assets.training.collective import Alone, Collective
 from rllm_assets.training.curriculum import Curriculum
+from rllm_assets.training.divergence import kl_to_base
+from rllm_assets.training.phases import Phases
 from rllm_assets.training.records import (
     Metrics,
     StepLog,
@@ -25,10 +28,11 @@ from rllm_assets.training.records import (
     TrainingError,
     TrainingResult,
     read_steps,
-    run_key,
+    run_identity,
+    telling_full_disk,
 )
-from rllm_assets.training.rollout_log import rollout_metrics, rollout_rows
-from rllm_assets.training.rounds import Group, Source, sample_rounds
+from rllm_assets.training.rollout_log import nothing_learned, rollout_metrics, rollout_rows
+from rllm_assets.training.rounds import Group, Source, is_informative, sample_rounds
 from rllm_assets.training.schedules import learning_rate, planned_steps, response_limit
 from rllm_assets.training.update import BadLossError, Optimizers, UpdateMetrics, Updater
 from rllm_assets.training.usable import solved_before, usable
@@ -67,7 +71,7 @@ class Trainer:
         self._data, self._warnings = usable(
             data,
             self._policy.tokenizer,
-            max_prompt_tokens=self._prompt_limit(),
+            max_prompt_tokens=self._policy.prompt_limit,
             allow_in_process=config.rewards.allow_in_process,
         )
         self._judge = Judge(self._data.answer_format, verifier, Scorer(config.rewards, for_training=True), config.agent)
@@ -84,15 +88,20 @@ class Trainer:
             self._collective,
         )
         self._source = Source(
-            Sampler(self._policy), self._policy.tokenizer, self._judge, self._collective, config.model.max_prompt_tokens
+            open_sampler(self._policy),
+            self._policy.tokenizer,
+            self._judge,
+            self._collective,
+            self._policy.prompt_limit,
         )
-        key = run_key(config, self._data, self._policy.base.content_hash)
-        resumed = checkpoints.resume(directory / "checkpoints", key, self._policy, self._optimizers)
-        self._state = resumed or RunState(run_key=key, step=-1)
+        identity = run_identity(config, self._data, self._policy.base.content_hash)
+        resumed = checkpoints.resume(directory / "checkpoints", identity, self._policy, self._optimizers)
+        self._state = resumed or RunState(identity, step=-1)
         if resumed is not None:
             self._curriculum.load_state_dict(resumed.curriculum)
-        self._log = StepLog(directory / "metrics.jsonl", self._state.step)
-        self._rollout_log = StepLog(directory / "rollouts.jsonl", self._state.step)
+            self._updater.bad_losses_in_a_row = resumed.bad_losses_in_a_row
+        self._log = StepLog(directory / "metrics.jsonl")
+        self._rollout_log = StepLog(directory / "rollouts.jsonl")
 
     def run(self) -> TrainingResult:
         """Train to the end, from the beginning or from where a killed run stood.
@@ -103,11 +112,19 @@ class Trainer:
         """
         self._began = time.monotonic() - self._state.seconds
         self._check_same_start()
+        self._write(self._go_back)
         if self._state.step < 0:
             self._start()
         while not self._is_over():
             self._step()
         return self._finish()
+
+    def _go_back(self) -> None:
+        """Leave of what a killed run wrote what belongs to its checkpoint."""
+        for directory in (self._directory, self._directory / "checkpoints"):
+            remove_strays(directory)
+        for log in (self._log, self._rollout_log):
+            log.cut(self._state.step)
 
     def _check_same_start(self) -> None:
         """Wait for the other workers before anything is written, and compare what they found."""
@@ -126,7 +143,6 @@ class Trainer:
                 self._policy,
                 examples,
                 self._data.answer_format,
-                self._config.model,
                 self._config.training,
                 self._collective,
                 lambda metrics: self._on_metrics({"step": 0, **metrics}),
@@ -153,7 +169,7 @@ class Trainer:
 
     def _step(self) -> None:
         step, training = self._state.step + 1, self._config.training
-        clock = _Clock()
+        clock = Phases()
         with clock("refresh"):
             self._source.sampler.refresh()
         limit = response_limit(self._config, step)
@@ -172,19 +188,22 @@ class Trainer:
         ):
             if optimizer is not None:
                 optimizer.param_groups[0]["lr"] = peak * rate
+        samples = to_samples(sampled.kept, training.compact_filtering)
+        with clock("reference"):
+            divergence = self._kl_to_base(samples)
         with clock("update"):
-            updated = self._update(to_samples(sampled.kept, training.compact_filtering), step, limit)
+            updated = self._update(samples, step, limit)
         self._state.step = step
         metrics = {**rollout_metrics(groups), **updated.means(), "learning_rate": training.learning_rate * rate}
+        if divergence is not None:
+            metrics["kl_reference"] = divergence
         metrics["sampling_rounds"] = sampled.rounds
-        self._state.informative_steps += metrics["informative_groups"] > 0
+        self._state.informative_steps += self._teaches(groups)
         if step % training.evaluate_every == 0 or step == self._total_steps:
             with clock("evaluation"):
                 metrics |= self._evaluate_on_fold()
         tokens = sum(rollout.sample.length for group in groups for rollout in group)
-        metrics["sampled_tokens_per_second"] = tokens / max(clock.seconds["rollouts"], 1e-9)
-        metrics["trained_tokens_per_second"] = metrics["trained_tokens"] / max(clock.seconds["update"], 1e-9)
-        metrics |= {f"seconds_{phase}": seconds for phase, seconds in clock.seconds.items()}
+        metrics |= clock.metrics(tokens, metrics["trained_tokens"])
         self._write(lambda: self._rollout_log.append(rollout_rows(step, groups)))
         self._record(metrics)
         if step % training.checkpoint_every == 0 or step % training.evaluate_every == 0 or self._is_over():
@@ -208,6 +227,10 @@ class Trainer:
                 self._curriculum.record(issue.instance_id, sum(resolved) / len(resolved))
         return groups
 
+    def _kl_to_base(self, samples: list[TrainingSample]) -> float | None:
+        training = self._config.training
+        return kl_to_base(self._policy, samples, training.temperature, training.micro_batch_tokens, self._collective)
+
     def _update(self, samples: list[TrainingSample], step: int, limit: int) -> UpdateMetrics:
         warming = self._algorithm.critic and step <= self._config.training.critic_warmup_steps
         try:
@@ -216,6 +239,12 @@ class Trainer:
             path = self._directory / "bad_batch.json"
             self._write(lambda: save_batch(path, samples))
             raise BadLossError(f"step {step}: {error}; its batch is in {path}") from None
+
+    def _teaches(self, groups: Sequence[Group]) -> bool:
+        """Whether some answer was better than one that it is compared with: in its group, or in the whole batch."""
+        if self._algorithm.advantage in GROUP_ADVANTAGES:
+            return any(map(is_informative, groups))
+        return is_informative([rollout for group in groups for rollout in group])
 
     def _evaluate_on_fold(self) -> dict[str, float]:
         """Return the pass rate on the fold, and take note of the best; nothing where the fold is empty."""
@@ -232,14 +261,8 @@ class Trainer:
         )
         counted = [rollout.verdict.resolved for group in groups for rollout in group if rollout.verdict.counts]
         score = sum(counted) / max(1, len(counted))
-        self._state.evaluations_since_best += 1
-        if score >= self._state.best_score:
-            self._state.best_score, self._state.best_step, self._state.evaluations_since_best = (
-                score,
-                self._state.step,
-                0,
-            )
-            self._write(lambda: self._save_adapter("best"))
+        if note_score(self._state, score):
+            self._save_best()
         return {"fold_pass_rate": score}
 
     def _is_over(self) -> bool:
@@ -251,20 +274,18 @@ class Trainer:
         return training.max_minutes is not None and self._elapsed() >= training.max_minutes * 60
 
     def _finish(self) -> TrainingResult:
-        if not (self._directory / "best").exists():
+        if self._state.best_step < 0:
             self._state.best_step = self._state.step
-            self._write(lambda: self._save_adapter("best"))
+            self._save_best()
+        metrics = list(read_steps(self._log.path))
         if self._state.step > 0 and self._state.informative_steps == 0:
-            self._warnings.append(
-                "nothing was learned from reinforcement: in no step did the answers to an issue earn different rewards; "
-                "use easier issues, more answers an issue (training.group_size), or a warm start"
-            )
+            self._warnings.append(nothing_learned(metrics))
         warm = self._directory / WARM_START
         return TrainingResult(
-            adapter=self._directory / "best",
+            adapter=best_path(self._directory, self._state.best_step),
             warm_start_adapter=warm if warm.exists() else None,
             best_step=self._state.best_step,
-            metrics=list(read_steps(self._log.path)),
+            metrics=metrics,
             rollouts=self._rollout_log.path,
             warnings=self._warnings,
         )
@@ -278,10 +299,6 @@ class Trainer:
                 f"the first: {missing[0].reason}"
             )
 
-    def _prompt_limit(self) -> int:
-        room = self._policy.context_length - self._config.model.max_response_tokens
-        return min(self._config.model.max_prompt_tokens, room)
-
     def _elapsed(self) -> float:
         # Every worker must come to the same decision, so the first one's clock is everybody's.
         return self._collective.gather(time.monotonic() - self._began)[0]
@@ -294,35 +311,24 @@ class Trainer:
     def _checkpoint(self) -> None:
         self._state.seconds = time.monotonic() - self._began
         self._state.curriculum = self._curriculum.state_dict()
+        self._state.bad_losses_in_a_row = self._updater.bad_losses_in_a_row
         keep = self._config.training.keep_checkpoints
-        self._write(
-            lambda: checkpoints.save(self._directory / "checkpoints", self._state, self._policy, self._optimizers, keep)
-        )
+        self._write(lambda: self._save_checkpoint(keep))
 
-    def _save_adapter(self, name: str) -> None:
-        with atomic_directory(self._directory / name) as target:
-            self._policy.save_adapter(target)
+    def _save_checkpoint(self, keep: int) -> None:
+        directory = self._directory / "checkpoints"
+        checkpoints.save(directory, self._state, self._policy, self._optimizers, keep)
+        drop_others(self._directory, checkpoints.best_steps(directory))
+
+    def _save_best(self) -> None:
+        self._write(lambda: save_best(self._directory, self._state.best_step, self._policy))
 
     def _write(self, write: Callable[[], None]) -> None:
         if self._collective.rank == 0:
-            write()
+            with telling_full_disk(self._directory):
+                write()
 
 
 def _seed(run_seed: int, step: int) -> int:
     # Room for a million issues a step and a hundred thousand steps, so that no two draws share a seed.
     return (run_seed * 100_000 + step) * 1_000_000
-
-
-class _Clock:
-    """Seconds by phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - begin

@@ -44,7 +44,6 @@ class UpdateMetrics:
     entropy: float = 0.0
     clipped: float = 0.0
     kl_sampler: float = 0.0
-    kl_reference: float = 0.0
     importance: float = 0.0
     value_loss: float = 0.0
     grad_norms: list[float] = field(default_factory=list)
@@ -62,7 +61,6 @@ class UpdateMetrics:
             "clip_fraction": self.clipped / tokens,
             "kl_sampler": self.kl_sampler / tokens,
             "importance_weight": self.importance / tokens,
-            "kl_reference": self.kl_reference / tokens,
             "bad_losses": float(self.bad_losses),
         }
         if self.tokens == 0:
@@ -96,7 +94,7 @@ class Optimizers:
         )
 
 
-_SUMS = ("tokens", "loss", "entropy", "clipped", "kl_sampler", "kl_reference", "importance", "value_loss")
+_SUMS = ("tokens", "loss", "entropy", "clipped", "kl_sampler", "importance", "value_loss")
 
 
 def _merged(parts: Sequence[UpdateMetrics]) -> UpdateMetrics:
@@ -105,7 +103,11 @@ def _merged(parts: Sequence[UpdateMetrics]) -> UpdateMetrics:
 
 
 class Updater:
-    """Moves the policy, and the critic where there is one, by a batch of samples."""
+    """Moves the policy, and the critic where there is one, by a batch of samples.
+
+    Attributes:
+        bad_losses_in_a_row: how many of the last losses were no number; a checkpoint keeps it.
+    """
 
     def __init__(
         self,
@@ -121,7 +123,7 @@ class Updater:
         self._config = config
         self._optimizers = optimizers
         self._collective = collective
-        self._bad_in_a_row = 0
+        self.bad_losses_in_a_row = 0
         self._on_policy = config.minibatches == 1 and config.epochs_per_batch == 1
 
     def update(
@@ -260,11 +262,9 @@ class Updater:
         )
         importance = importance_weights(old, sampler, self._config.importance_cap)
         losses = clipped.per_token * importance
-        if self._config.kl_coefficient > 0:
+        if self._config.kl_coefficient > 0 and self._config.kl_estimator != "k1":
             reference = torch.cat([_known(s.reference_logprobs) for s in samples]).to(device)
-            if self._config.kl_estimator != "k1":
-                losses = losses + self._config.kl_coefficient * kl(logprobs, reference, self._config.kl_estimator)
-            metrics.kl_reference += kl(detached, reference, "k3").sum().item()
+            losses = losses + self._config.kl_coefficient * kl(logprobs, reference, self._config.kl_estimator)
         metrics.tokens += len(logprobs)
         metrics.entropy += entropies.sum().item()
         metrics.clipped += clipped.clipped.sum().item()
@@ -302,11 +302,13 @@ class Updater:
         try:
             if not (math.isfinite(total.item()) and math.isfinite(norm)):
                 metrics.bad_losses += 1
-                self._bad_in_a_row += 1
-                if self._bad_in_a_row >= self._config.stop_after_bad_losses:
-                    raise BadLossError(f"the loss or its gradient was no number {self._bad_in_a_row} times in a row")
+                self.bad_losses_in_a_row += 1
+                if self.bad_losses_in_a_row >= self._config.stop_after_bad_losses:
+                    raise BadLossError(
+                        f"the loss or its gradient was no number {self.bad_losses_in_a_row} times in a row"
+                    )
                 return None
-            self._bad_in_a_row = 0
+            self.bad_losses_in_a_row = 0
             if norm == 0.0:
                 return None
             optimizer.step()

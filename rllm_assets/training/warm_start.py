@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from rllm_assets.config import ModelConfig, TrainingConfig
+from rllm_assets.config import TrainingConfig
 from rllm_assets.data.answers import AnswerFormat
 from rllm_assets.data.issues import Issue
 from rllm_assets.data.trajectories import Attempt, Message
@@ -16,6 +16,7 @@ from rllm_assets.rollouts import prompt_tokens
 from rllm_assets.rollouts.episodes import observation_tokens
 from rllm_assets.training.batches import TrainingSample, micro_batches, pack_samples
 from rllm_assets.training.collective import Collective
+from rllm_assets.training.update import BadLossError
 
 # Of one issue's right answers; more of them would only weigh the easy issues heavier.
 ANSWERS_PER_ISSUE = 4
@@ -55,16 +56,20 @@ def warm_start(
     policy: Policy,
     examples: Sequence[Example],
     answer_format: AnswerFormat,
-    model: ModelConfig,
     training: TrainingConfig,
     collective: Collective,
     on_step: Callable[[Mapping[str, float]], None] | None = None,
 ) -> None:
-    """Train on the examples by cross-entropy, a mean over the tokens of each step's answers; workers share each step."""
-    samples = [_to_sample(policy, number, example, answer_format, model) for number, example in enumerate(examples)]
+    """Train on the examples by cross-entropy, a mean over the tokens of each step's answers; workers share each step.
+
+    Raises:
+        BadLossError: after `stop_after_bad_losses` losses in a row that are no number; the steps of such are skipped.
+    """
+    samples = [_to_sample(policy, number, example, answer_format) for number, example in enumerate(examples)]
     parameters = policy.policy_parameters()
     optimizer = torch.optim.AdamW(parameters, lr=training.warm_start_learning_rate, weight_decay=0.0, fused=True)
     batches = list(_batches(samples, training))
+    bad_in_a_row = 0
     for step, batch in enumerate(batches):
         # A short linear decay to a tenth leaves the optimizer at rest when reinforcement takes over.
         optimizer.param_groups[0]["lr"] = training.warm_start_learning_rate * (1 - 0.9 * step / len(batches))
@@ -76,11 +81,20 @@ def warm_start(
             loss.backward()
             total += loss.detach()
         collective.sum([*_gradients(parameters), total])
-        nn.utils.clip_grad_norm_(parameters, training.max_grad_norm)
-        optimizer.step()
+        norm = nn.utils.clip_grad_norm_(parameters, training.max_grad_norm)
+        told: dict[str, float] = {"warm_start_step": step + 1, "warm_start_steps": len(batches)}
+        if bool(torch.isfinite(total) & torch.isfinite(norm)):
+            bad_in_a_row = 0
+            optimizer.step()
+            told["warm_start_loss"] = total.item()
+        else:
+            bad_in_a_row += 1
+            told["bad_losses"] = 1.0
+            if bad_in_a_row >= training.stop_after_bad_losses:
+                raise BadLossError(f"warm start, step {step + 1}: the loss was no number {bad_in_a_row} times in a row")
         optimizer.zero_grad(set_to_none=True)
         if on_step is not None:
-            on_step({"warm_start_loss": total.item(), "warm_start_step": step + 1, "warm_start_steps": len(batches)})
+            on_step(told)
 
 
 def _gradients(parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
@@ -90,11 +104,9 @@ def _gradients(parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
-def _to_sample(
-    policy: Policy, number: int, example: Example, answer_format: AnswerFormat, model: ModelConfig
-) -> TrainingSample:
+def _to_sample(policy: Policy, number: int, example: Example, answer_format: AnswerFormat) -> TrainingSample:
     prompt = prompt_tokens(
-        policy.tokenizer, answer_format.prompt(example.issue), model.max_prompt_tokens, example.issue.instance_id
+        policy.tokenizer, answer_format.prompt(example.issue), policy.prompt_limit, example.issue.instance_id
     )
     assert policy.tokenizer.eos_token_id is not None
     ids: list[int] = []

@@ -69,6 +69,10 @@ def test_a_wrong_key_is_named_with_its_layer(keys, message):
     [
         ({"training.gae_lambda": 0.9}, "training.gae_lambda has no effect without a critic"),
         ({"training.clip_high": 0.28}, "training.clip_high has no effect when each batch is used for one update"),
+        (
+            {"training.minibatches": 2, "training.dual_clip": 3.0},
+            "training.dual_clip has no effect where no advantage is negative",
+        ),
         ({"training.kl_estimator": "k2"}, "training.kl_estimator has no effect while training.kl_coefficient is 0"),
         (
             {"training.warm_start": "none", "training.warm_start_epochs": 2},

@@ -1,16 +1,19 @@
 """What a model takes is known before it is loaded."""
 
+import asyncio
 import json
+import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from rllm_assets.config import ModelConfig
+from rllm_assets.config import ModelConfig, get_deepcoder_config
 from rllm_assets.models import memory
 from rllm_assets.models.embedded import ModelError
-from rllm_assets.models.found import find_model
 from rllm_assets.models.policy import Policy
+from rllm_assets.training.api import RLLMTrainer
 
 CPU = torch.device("cpu")
 
@@ -33,12 +36,39 @@ def test_only_the_shards_of_the_index_count(tmp_path):
 
 def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(tiny_model, monkeypatch):
     weights = memory.count_weights(tiny_model)
-    monkeypatch.setattr(memory, "free_bytes", lambda _: 4 * weights - 1)
+    # For training in float32 and for sampling in bfloat16.
+    config = ModelConfig(name=str(tiny_model), dtype="float32", sampler_dtype="bfloat16")
+    monkeypatch.setattr(memory, "free_bytes", lambda _: 6 * weights - 1)
     with pytest.raises(
-        ModelError, match=r"does not fit: its weights take 0\.0 GiB and cpu has 0\.0 GiB left .*bfloat16"
+        ModelError, match=r"does not fit: its 0\.0 billion weights take 0\.0 GiB and cpu has 0\.0 GiB left .*nf4"
     ):
-        Policy(ModelConfig(name=str(tiny_model), dtype="float32"))
-    memory.check_fits(find_model(str(tiny_model)), 2, CPU)
+        Policy(config)
+    monkeypatch.setattr(memory, "free_bytes", lambda _: 6 * weights)
+    Policy(config)
+    with pytest.raises(ModelError, match="does not fit"):
+        Policy(config.model_copy(update={"dtype": "float32", "sampler_dtype": "float32"}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [({}, "55.0"), ({"dtype": "float32"}, "82.5"), ({"quantization": "nf4"}, "37.1"), ({"sampler": "vllm"}, "27.5")],
+)
+def test_deepcoders_model_is_refused_before_it_is_downloaded(tmp_path, monkeypatch, changes, needed):
+    def no_download(*_, **__):
+        pytest.fail("nothing is to be downloaded")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", no_download)
+    monkeypatch.setattr(memory, "is_here", lambda _: False)
+    described = SimpleNamespace(parameter_count={"BF16": 14_770_033_664})
+    monkeypatch.setattr("huggingface_hub.get_safetensors_metadata", lambda _: described)
+    monkeypatch.setattr(memory, "free_bytes", lambda _: 24 << 30)
+    config = get_deepcoder_config()
+    config = config.model_copy(update={"model": config.model.model_copy(update=changes)})
+    with pytest.raises(
+        ModelError,
+        match=rf"Qwen-14B does not fit: its 14\.8 billion weights take {re.escape(needed)} GiB and \w+ has 24\.0 GiB left",
+    ):
+        asyncio.run(RLLMTrainer(config, tmp_path).train(tmp_path / "train.jsonl"))
 
 
 def test_a_container_has_what_its_limit_leaves(tmp_path, monkeypatch):

@@ -99,6 +99,19 @@ class RaggedVerifier:
         return verdicts
 
 
+class FoldVerifier(RaggedVerifier):
+    """Of the six answers to the three issues of `small_data`'s fold, so many are right in each evaluation."""
+
+    def __init__(self, right: Sequence[int]) -> None:
+        self._right = iter(right)
+
+    def verify_many(self, jobs: Sequence[tuple[Issue, str | None]]) -> list[Verdict]:
+        if int(jobs[0][0].instance_id[-2:]) < 7:
+            return super().verify_many(jobs)
+        right = next(self._right)
+        return [Verdict(status="resolved" if place < right else "failed") for place in range(len(jobs))]
+
+
 class Threads:
     """Workers in threads of one process."""
 

@@ -99,7 +99,7 @@ def test_two_workers_train_to_the_result_of_one(tiny_model: Path, tmp_path: Path
     assert max(again) == 4
     assert threads == {threading.current_thread()}
     assert sorted(path.name for path in (tmp_path / "shared").iterdir()) == [
-        "best",
+        f"best-{shared.best_step:06d}",
         "checkpoints",
         "metrics.jsonl",
         "rollouts.jsonl",

@@ -137,7 +137,7 @@ def of_ours(policy: Policy, **settings: object) -> tuple[list, UpdateMetrics]:
     return optimizer.gradients, updater.update(samples, 0, LONGEST)
 
 
-@pytest.mark.parametrize("accumulate", [1, 4])
+@pytest.mark.parametrize("accumulate", [1, 2, 4])
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [
@@ -153,7 +153,9 @@ def test_loss_and_gradient(policy, tiny_model, tmp_path, theirs, ours, accumulat
     found, metrics = of_ours(policy, **ours)
     assert len(found) == len(expected) == 1
     assert expected[0].abs().max() > 1e-3
-    torch.testing.assert_close(found[0], expected[0], atol=1e-5, rtol=1e-5)
+    # k3 grows like the ratio of probabilities: of a gradient of tens, 1e-5 is less than one place of float32.
+    scale = max(1.0, float(expected[0].abs().max()))
+    torch.testing.assert_close(found[0] / scale, expected[0] / scale, atol=1e-5, rtol=1e-5)
     assert metrics.loss == pytest.approx(losses[0], abs=1e-5)
 
 

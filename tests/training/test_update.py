@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from rllm_assets.config import ModelConfig, TrainingConfig
 from rllm_assets.data.verdicts import Verdict
+from rllm_assets.models.packing import pack
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.sampler import Sample
 from rllm_assets.training.algorithms import algorithm_of
@@ -109,16 +110,18 @@ def reference_gradient(policy, tiny_model, tmp_path, advantages, weights, temper
     return torch.cat(flat), total.item()
 
 
-def group_advantages(divide):
+def group_advantages(kind):
     result = []
     for rewards in REWARDS:
         values = torch.tensor(rewards)
         centred = values - values.mean()
-        result += (
-            (centred / (values.std() + 1e-4) if divide else centred).tolist()
-            if values.max() > values.min()
-            else [0.0] * len(rewards)
-        )
+        scaled = {
+            "group": centred / (values.std() + 1e-4),
+            "group_positive": (centred / (values.std() + 1e-4)).clamp(min=0),
+            "group_mean": centred,
+            "rloo": torch.tensor([r - (sum(rewards) - r) / (len(rewards) - 1) for r in rewards]),
+        }[kind]
+        result += scaled.tolist() if values.max() > values.min() else [0.0] * len(rewards)
     return result
 
 
@@ -126,17 +129,19 @@ LENGTHS = [len(r) for group in RESPONSES for r in group]
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "divide", "weights"),
+    ("algorithm", "advantages", "weights"),
     [
-        ("grpo", True, [1 / (8 * n) for n in LENGTHS]),
-        ("grpo_plus", True, [1 / sum(LENGTHS)] * 8),
-        ("dr_grpo", False, [1 / (8 * 16)] * 8),
+        ("grpo", "group", [1 / (8 * n) for n in LENGTHS]),
+        ("grpo_plus", "group", [1 / sum(LENGTHS)] * 8),
+        ("grpo_positive", "group_positive", [1 / sum(LENGTHS)] * 8),
+        ("dr_grpo", "group_mean", [1 / (8 * 16)] * 8),
+        ("rloo", "rloo", [1 / sum(LENGTHS)] * 8),
     ],
 )
-def test_gradient_is_that_of_the_formula(tiny_model, tmp_path, algorithm, divide, weights):
+def test_gradient_is_that_of_the_formula(tiny_model, tmp_path, algorithm, advantages, weights):
     policy = make_policy(tiny_model)
     found, metrics = gradient(policy, make_samples(), settings(algorithm=algorithm))
-    expected, loss = reference_gradient(policy, tiny_model, tmp_path, group_advantages(divide), weights)
+    expected, loss = reference_gradient(policy, tiny_model, tmp_path, group_advantages(advantages), weights)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     assert metrics.loss == pytest.approx(loss, abs=1e-5)
 
@@ -203,7 +208,7 @@ def test_masked_answers_leave_the_loss_and_its_normalizer_but_not_their_group(ti
     samples = [replace(sample, masked=index in (0, 6)) for index, sample in enumerate(make_samples())]
     found, _ = gradient(policy, samples, settings(algorithm="grpo_plus"))
     kept = [0.0 if index in (0, 6) else 1 / (sum(LENGTHS) - LENGTHS[0] - LENGTHS[6]) for index in range(8)]
-    expected, _ = reference_gradient(policy, tiny_model, tmp_path, group_advantages(divide=True), kept)
+    expected, _ = reference_gradient(policy, tiny_model, tmp_path, group_advantages("group"), kept)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -232,7 +237,7 @@ def test_observations_are_read_and_leave_the_loss_and_its_normalizer(tiny_model,
         torch.tensor([0.0 if mask and mask[i] else weight for i in range(n)])
         for n, mask, weight in zip(LENGTHS, masks, share, strict=True)
     ]
-    expected, loss = reference_gradient(policy, tiny_model, tmp_path, group_advantages(divide=True), weights)
+    expected, loss = reference_gradient(policy, tiny_model, tmp_path, group_advantages("group"), weights)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     assert metrics.loss == pytest.approx(loss, abs=1e-5)
 
@@ -280,14 +285,24 @@ def test_overlong_filtering_is_deepcoders(tiny_model):
         assert filtered.advantages.tolist() == [expected] * filtered.length
 
 
-def test_kl_to_the_reference_is_added_to_the_loss(tiny_model):
+@pytest.mark.parametrize("estimator", ["k2", "k3"])
+def test_kl_to_the_reference_is_added_to_the_loss(tiny_model, estimator):
     policy = make_policy(tiny_model)
-    without, _ = gradient(policy, make_samples(), settings())
-    with_kl, metrics = gradient(policy, make_samples(), settings(kl_coefficient=0.5, kl_estimator="k3"))
-    assert (with_kl - without).abs().max() > 1e-4
-    assert metrics.kl_reference > 0
-    # Now every answer counts, also those whose advantage is zero.
+    without, _ = gradient(policy, make_samples(), settings(algorithm="grpo_plus"))
+    training = settings(algorithm="grpo_plus", kl_coefficient=0.5, kl_estimator=estimator)
+    with_kl, metrics = gradient(policy, make_samples(), training)
+    # Every answer counts now, also those whose advantage is zero.
     assert metrics.tokens == sum(LENGTHS)
+
+    packed = pack(list(zip(PROMPTS, RESPONSES, strict=True)), policy.device)
+    with policy.reference(), torch.no_grad():
+        reference = policy.logprobs(packed, 0.8)[0]
+    d = policy.logprobs(packed, 0.8)[0] - reference
+    divergence = (d * d / 2 if estimator == "k2" else (-d).exp() + d - 1).mean()
+    expected = torch.autograd.grad(0.5 * divergence, policy.policy_parameters())
+    torch.testing.assert_close(
+        with_kl - without, torch.cat([part.flatten() for part in expected]), atol=1e-5, rtol=1e-4
+    )
 
 
 def test_several_updates_a_batch_clip_the_ratio(tiny_model):
