@@ -15,7 +15,12 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from rllm_assets.models.dense_attention import dense_attention
+
 IMPLEMENTATION = "rllm_layout"
+
+# Pairs of query and key, over all heads of a group, whose weights are kept for the gradient on a CPU: 32 MB a layer in bfloat16.
+MAX_KEPT_WEIGHTS = 1 << 24
 
 
 class Layout(Protocol):
@@ -85,9 +90,12 @@ class PackedLayout:
                 gather[row, :length] = torch.arange(position, position + length)
                 real[row, :length] = True
                 position += length
-            causal = torch.ones((longest, longest), dtype=torch.bool).tril()
-            mask = torch.cat([torch.ones((longest, group.prompt), dtype=torch.bool), causal], dim=1)
-            yield _Block(start, first, gather.to(device), real.to(device), mask.to(device))
+            among_prompt = torch.ones((group.prompt, group.prompt), dtype=torch.bool).tril()
+            among_response = torch.ones((longest, longest), dtype=torch.bool).tril()
+            mask = torch.cat([torch.ones((longest, group.prompt), dtype=torch.bool), among_response], dim=1)
+            yield _Block(
+                start, first, gather.to(device), real.to(device), _Mask(among_prompt, device), _Mask(mask, device)
+            )
             start = position
 
     def attend(self, layer: int, q_HND: Tensor, k_KND: Tensor, v_KND: Tensor, scale: float) -> Tensor:
@@ -101,12 +109,13 @@ class _Block:
     first_response: int
     gather_RC: Tensor
     real_RC: Tensor
-    mask: Tensor
+    prompt_mask: "_Mask"
+    mask: "_Mask"
 
     def attend(self, q_HND: Tensor, k_KND: Tensor, v_KND: Tensor, scale: float) -> Iterator[Tensor]:
         prompt = slice(self.start, self.first_response)
         k_KPD, v_KPD = k_KND[:, prompt], v_KND[:, prompt]
-        yield _sdpa(q_HND[None, :, prompt], k_KPD[None], v_KPD[None], scale, causal=True)[0].transpose(0, 1)
+        yield _attend(q_HND[None, :, prompt], k_KPD[None], v_KPD[None], scale, self.prompt_mask)[0].transpose(0, 1)
         rows = self.gather_RC.shape[0]
         if rows == 0:
             return
@@ -115,11 +124,28 @@ class _Block:
         # Keys of the prompt are expanded, not computed again; the gradient sums over the rows.
         k_RKTD = torch.cat([k_KPD.expand(rows, -1, -1, -1), k_RKCD], dim=2)
         v_RKTD = torch.cat([v_KPD.expand(rows, -1, -1, -1), v_RKCD], dim=2)
-        out_RHCD = _sdpa(q_RHCD, k_RKTD, v_RKTD, scale, mask=self.mask)
+        out_RHCD = _attend(q_RHCD, k_RKTD, v_RKTD, scale, self.mask)
         yield out_RHCD.transpose(1, 2)[self.real_RC]
 
 
-def _sdpa(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+class _Mask:
+    """Who sees whom, for the kernel that takes it as booleans and for the one that adds it."""
+
+    def __init__(self, seen_CT: Tensor, device: torch.device) -> None:
+        self.seen_CT = seen_CT.to(device)
+        self._added: Tensor | None = None
+
+    def added(self, dtype: torch.dtype) -> Tensor:
+        """Return 0 for what is seen and minus infinity for the rest."""
+        if self._added is None:
+            zeros = torch.zeros(self.seen_CT.shape, dtype=dtype, device=self.seen_CT.device)
+            self._added = zeros.masked_fill_(~self.seen_CT, float("-inf"))
+        return self._added
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: _Mask) -> Tensor:
+    if q.device.type == "cpu" and q[..., 0].numel() * k.shape[2] <= MAX_KEPT_WEIGHTS:
+        return dense_attention(q, k, v, mask.added(q.dtype), scale)
     return scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+        q, k, v, attn_mask=mask.seen_CT, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
     )

@@ -36,7 +36,8 @@ class _LoraProduct(torch.autograd.Function):
         grad_2d = grad.reshape(-1, grad.shape[-1])
         grad_low_rank = (grad_2d @ b).mul_(ctx.scale)
         grad_a = (grad_low_rank.T @ x_2d).float()
-        grad_b = (grad_2d.T @ low_rank).mul_(ctx.scale).float()
+        # The other way round, grad_2d.T @ low_rank, takes twice the time.
+        grad_b = (low_rank.T @ grad_2d).mul_(ctx.scale).T.float()
         grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = (grad_2d @ weight).addmm_(grad_low_rank, a).view(ctx.shape)

@@ -8,17 +8,22 @@ Shape suffixes: B branches of answers that agree so far, R answers in the batch,
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from rllm_assets.models.branches import Branches
 from rllm_assets.models.hardware import resolve_dtype
-from rllm_assets.models.loading import final_hidden, head_weight
+from rllm_assets.models.loading import final_hidden, head_weight, load_model
+from rllm_assets.models.packed_linear import PackedLinear, can_pack
 from rllm_assets.models.policy import Policy
 
 # Answers decoded at once: enough rows for efficient matrix products, few enough for memory.
 MAX_ROWS = 256
+
+# Entries of the vocabulary that are summed up before one is looked for.
+BLOCK = 256
 
 StopRule = Callable[[str], bool]
 
@@ -52,9 +57,15 @@ class Sampler:
         """Copy the base's weights in the sampler's dtype."""
         self._policy = policy
         self._dtype = resolve_dtype(policy.config.sampler_dtype, policy.device)
-        self._model = _plain_copy(policy, self._dtype)
+        self._model = load_model(policy.base, self._dtype, policy.device)
         self._tokenizer = policy.tokenizer
-        self._weights = dict(self._model.named_parameters())
+        self._head = self._model.get_output_embeddings()
+        self._layers = {layer.name: self._model.get_submodule(layer.name) for layer in policy.lora_weights()}
+        if can_pack(self._dtype, policy.device):
+            self._head = PackedLinear(head_weight(self._model))
+            for name, layer in self._layers.items():
+                self._layers[name] = PackedLinear(cast(Tensor, layer.weight), cast(Tensor | None, layer.bias))
+                self._model.set_submodule(name, self._layers[name])
         vocabulary = self._tokenizer.get_vocab()
         self._has_backtick = {index for token, index in vocabulary.items() if "`" in token}
 
@@ -63,13 +74,24 @@ class Sampler:
         with torch.no_grad():
             for layer in self._policy.lora_weights():
                 product = torch.addmm(layer.weight.float(), layer.lora_b, layer.lora_a, alpha=layer.scale)
-                self._weights[f"{layer.name}.weight"].copy_(product)
+                self._write(layer.name, product)
 
     def use_base(self) -> None:
         """Write the base's weights into the copy."""
         with torch.no_grad():
             for layer in self._policy.lora_weights():
-                self._weights[f"{layer.name}.weight"].copy_(layer.weight)
+                self._write(layer.name, layer.weight)
+
+    def _write(self, name: str, weight: Tensor) -> None:
+        layer = self._layers[name]
+        if isinstance(layer, PackedLinear):
+            layer.write(weight)
+        else:
+            cast(Tensor, layer.weight).copy_(weight)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits of last hidden states, in fp32."""
+        return self._head(hidden).float()
 
     @torch.no_grad()
     def sample(
@@ -143,10 +165,10 @@ class _Wave:
     def run(self) -> list[list[Sample]]:
         model, device = self._sampler._model, self._device
         branches = Branches(self._prompts, self._sampler._dtype, device)
-        hidden = final_hidden(model, branches.prompt_ids, branches)  # pyright: ignore[reportArgumentType]
-        logits = _logits(model, hidden[branches.last_positions])
+        hidden = final_hidden(model, branches.prompt_ids, branches)
+        logits = self._sampler.logits(hidden[branches.last_positions])
         branch_of = {row: row // self._samples for row in range(len(self._tokens))}
-        branches.start(len(self._tokens), self._max_tokens)
+        branches.start(self._samples)
         for position in range(self._max_tokens):
             chosen = self._advance(logits, branch_of, position)
             if not chosen or position + 1 == self._max_tokens:
@@ -155,7 +177,7 @@ class _Wave:
             branch_of = {row: placed[child] for row, child in chosen.items()}
             token_of = {place: token for (_, token), place in placed.items()}
             last = torch.tensor([token_of[place] for place in range(len(placed))], device=device)
-            logits = _logits(model, final_hidden(model, last, branches))  # pyright: ignore[reportArgumentType]
+            logits = self._sampler.logits(final_hidden(model, last, branches))
         return self._collect()
 
     def _advance(self, logits_BV: Tensor, branch_of: dict[int, int], position: int) -> dict[int, tuple[int, int]]:
@@ -190,35 +212,37 @@ class _Wave:
         return [samples[i : i + self._samples] for i in range(0, len(samples), self._samples)]
 
 
-def _logits(model: torch.nn.Module, hidden: Tensor) -> Tensor:
-    return (hidden @ head_weight(model).T).float()  # pyright: ignore[reportArgumentType]
-
-
 def _draw(logits_BV: Tensor, branch_R: Tensor, uniform_R: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Draw each answer's token, by inverting its branch's distribution at one uniform number, with its log-probability."""
+    """Draw each answer's token, by inverting its branch's distribution at one uniform number, with its log-probability.
+
+    The vocabulary is cut into blocks: first a block is found, then a token of it, so that only the sums of blocks are cumulated.
+    """
+    largest_B, best_B = logits_BV.max(-1)
+    mass_BV = logits_BV - largest_B[:, None]
+    if temperature not in (0, 1):
+        mass_BV.div_(temperature)
+    mass_BV.exp_()
+    cut = mass_BV.shape[1] // BLOCK * BLOCK
+    whole, rest = mass_BV[:, :cut].unflatten(1, (-1, BLOCK)).sum(-1), mass_BV[:, cut:].sum(-1, keepdim=True)
+    cumulative_BJ = torch.cat([whole, rest], dim=1).double().cumsum(-1)
+    total_B = cumulative_BJ[:, -1]
     if temperature == 0:
-        logits_RV = logits_BV[branch_R]
-        chosen = logits_RV.argmax(-1)
-        return chosen, logits_RV.gather(1, chosen[:, None])[:, 0] - logits_RV.logsumexp(-1)
-    scaled_BV = logits_BV / temperature
-    normalizer_B = scaled_BV.logsumexp(-1)
-    cumulative_BV = (scaled_BV - normalizer_B[:, None]).exp_().cumsum(-1)
-    target_R = uniform_R.to(cumulative_BV.dtype) * cumulative_BV[branch_R, -1]
-    # One binary search for all answers of a branch: their numbers side by side, missing ones 0.
-    counts_B = torch.bincount(branch_R, minlength=len(logits_BV))
-    by_branch = torch.argsort(branch_R, stable=True)
-    column = torch.empty_like(by_branch)
-    first_B = counts_B.cumsum(0) - counts_B
-    column[by_branch] = torch.arange(len(by_branch), device=branch_R.device) - first_B[branch_R[by_branch]]
-    targets = target_R.new_zeros((len(logits_BV), int(counts_B.max())))
-    targets[branch_R, column] = target_R
-    found = torch.searchsorted(cumulative_BV, targets, right=True)
-    chosen = found[branch_R, column].clamp_(max=logits_BV.shape[1] - 1)
-    return chosen, scaled_BV[branch_R, chosen] - normalizer_B[branch_R]
+        return best_B[branch_R], -total_B.log().float()[branch_R]
+    cumulative_RJ = cumulative_BJ[branch_R]
+    block_R, within_R = _invert(cumulative_RJ, uniform_R)
+    entries_RE = block_R[:, None] * BLOCK + torch.arange(BLOCK, device=branch_R.device)
+    is_entry = entries_RE < mass_BV.shape[1]
+    mass_RE = mass_BV[branch_R[:, None], entries_RE.clamp(max=mass_BV.shape[1] - 1)].double() * is_entry
+    entry_R, _ = _invert(mass_RE.cumsum(-1), within_R)
+    chosen_R = block_R * BLOCK + entry_R
+    return chosen_R, (mass_BV[branch_R, chosen_R].log() - total_B.log()[branch_R]).float()
 
 
-def _plain_copy(policy: Policy, dtype: torch.dtype) -> torch.nn.Module:
-    """Return the base model without LoRA layers around it, with weights of its own."""
-    from rllm_assets.models.loading import load_model
-
-    return load_model(policy.base, dtype, policy.device)
+def _invert(cumulative_RJ: Tensor, uniform_R: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which part each uniform number falls into, and how far into it, again from 0 to 1."""
+    # Below the end, however rounding goes, so that no part without mass is found.
+    target_R = (uniform_R * cumulative_RJ[:, -1]).clamp(max=cumulative_RJ[:, -1] * (1 - 1e-12))
+    found_R = torch.searchsorted(cumulative_RJ, target_R[:, None], right=True)
+    end_R = cumulative_RJ.gather(1, found_R)[:, 0]
+    begin_R = cumulative_RJ.gather(1, (found_R - 1).clamp(min=0))[:, 0] * (found_R[:, 0] > 0)
+    return found_R[:, 0], (target_R - begin_R) / (end_R - begin_R)

@@ -70,7 +70,7 @@ def test_waves_change_nothing(sampler, monkeypatch):
 
 def test_a_cache_that_has_to_grow_changes_nothing(sampler, monkeypatch):
     whole = draw(sampler)
-    monkeypatch.setattr("rllm_assets.models.branches.FIRST_CAPACITY", 3)
+    monkeypatch.setattr("rllm_assets.models.branches.ROOM", 3)
     assert [[a.token_ids for a in g] for g in draw(sampler)] == [[a.token_ids for a in g] for g in whole]
 
 
