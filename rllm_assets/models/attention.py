@@ -12,19 +12,24 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import embedding, scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from rllm_assets.models.dense_attention import dense_attention
 
 IMPLEMENTATION = "rllm_layout"
 
-# Pairs of query and key, over all heads of a group, whose weights are kept for the gradient on a CPU: 32 MB a layer in bfloat16.
+# Pairs of query and key, over all heads of a group, whose weights are kept for the gradient on a CPU: 32 MB a layer in bf16.
 MAX_KEPT_WEIGHTS = 1 << 24
 
 
 class Layout(Protocol):
-    """Who attends to whom."""
+    """Who attends to whom, and where the tokens stand that the model reads next."""
+
+    @property
+    def position_ids(self) -> Tensor:
+        """Position of each token in its sequence, N."""
+        ...
 
     def attend(self, layer: int, q_HND: Tensor, k_KND: Tensor, v_KND: Tensor, scale: float) -> Tensor:
         """Return the attention's output, N × H × D."""
@@ -49,54 +54,36 @@ ALL_ATTENTION_FUNCTIONS.register(IMPLEMENTATION, _attention)
 
 @dataclass(frozen=True)
 class Group:
-    """A prompt and the responses to it, by their lengths in tokens."""
+    """A prompt and the responses to it, which may begin alike.
+
+    Attributes:
+        prompt: its length in tokens.
+        responses: for each response, which of the tokens behind the prompt are its own; where it begins like an earlier one,
+            they are that one's.
+    """
 
     prompt: int
-    responses: tuple[int, ...]
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of the prompt, counted once, and of the responses."""
-        return self.prompt + sum(self.responses)
+    responses: tuple[Sequence[int], ...]
 
 
 class PackedLayout:
-    """Groups one after another, each as its prompt followed by its responses.
+    """Groups one after another, each as its prompt followed by the tokens of its responses.
 
-    A response token attends to the whole prompt of its group and to its own response up to itself: the same result as if the
-    prompt were repeated for every response, at the cost of one prompt.
+    A response token attends to the whole prompt of its group and to its own response up to itself: the same result as if prompt
+    and common beginning were repeated for every response, at the cost of one.
     """
 
     def __init__(self, groups: Sequence[Group], device: torch.device) -> None:
         """Precompute the positions and the masks of `groups`."""
-        self.groups = tuple(groups)
-        self.position_ids = torch.cat([self._positions(group) for group in groups]).to(device)
-        self._blocks = list(self._layout_blocks(device))
-
-    @staticmethod
-    def _positions(group: Group) -> Tensor:
-        responses = [torch.arange(group.prompt, group.prompt + length) for length in group.responses]
-        return torch.cat([torch.arange(group.prompt), *responses])
-
-    def _layout_blocks(self, device: torch.device) -> Iterator["_Block"]:
+        positions: list[Tensor] = []
+        self._blocks: list[_Block] = []
         start = 0
-        for group in self.groups:
-            first = start + group.prompt
-            rows, longest = len(group.responses), max(group.responses, default=0)
-            gather = torch.full((rows, longest), first, dtype=torch.long)
-            real = torch.zeros((rows, longest), dtype=torch.bool)
-            position = first
-            for row, length in enumerate(group.responses):
-                gather[row, :length] = torch.arange(position, position + length)
-                real[row, :length] = True
-                position += length
-            among_prompt = torch.ones((group.prompt, group.prompt), dtype=torch.bool).tril()
-            among_response = torch.ones((longest, longest), dtype=torch.bool).tril()
-            mask = torch.cat([torch.ones((longest, group.prompt), dtype=torch.bool), among_response], dim=1)
-            yield _Block(
-                start, first, gather.to(device), real.to(device), _Mask(among_prompt, device), _Mask(mask, device)
-            )
-            start = position
+        for group in groups:
+            block = _Block.of_group(group, start, device)
+            positions += [torch.arange(group.prompt), group.prompt + block.depths]
+            self._blocks.append(block)
+            start += sum(map(len, positions[-2:]))
+        self.position_ids = torch.cat(positions).to(device)
 
     def attend(self, layer: int, q_HND: Tensor, k_KND: Tensor, v_KND: Tensor, scale: float) -> Tensor:
         """Return the attention's output, N × H × D."""
@@ -105,27 +92,65 @@ class PackedLayout:
 
 @dataclass(frozen=True)
 class _Block:
+    """A group in attention.
+
+    `token_RC` is where the tokens of each response are. `own_N` are those of all responses, one after another, that are
+    computed for their response and not for one before, and `depths` their places in it.
+    """
+
     start: int
     first_response: int
-    gather_RC: Tensor
-    real_RC: Tensor
+    token_RC: Tensor
+    own_N: Tensor
+    depths: Tensor
     prompt_mask: "_Mask"
     mask: "_Mask"
+
+    @classmethod
+    def of_group(cls, group: Group, start: int, device: torch.device) -> "_Block":
+        first = start + group.prompt
+        rows, longest = len(group.responses), max(map(len, group.responses), default=0)
+        token_RC = torch.full((rows, longest), first, dtype=torch.long)
+        own_RC = torch.zeros((rows, longest), dtype=torch.bool)
+        known = 0
+        for row, response in enumerate(group.responses):
+            tokens = torch.tensor(response, dtype=torch.long)
+            token_RC[row, : len(tokens)] = first + tokens
+            own_RC[row, : len(tokens)] = tokens >= known
+            known = max(known, max(response, default=-1) + 1)
+        among_prompt = torch.ones((group.prompt, group.prompt), dtype=torch.bool).tril()
+        among_response = torch.ones((longest, longest), dtype=torch.bool).tril()
+        mask = torch.cat([torch.ones((longest, group.prompt), dtype=torch.bool), among_response], dim=1)
+        return cls(
+            start,
+            first,
+            token_RC.to(device),
+            own_RC.flatten().nonzero()[:, 0].to(device),
+            own_RC.nonzero()[:, 1],
+            _Mask(among_prompt, device),
+            _Mask(mask, device),
+        )
 
     def attend(self, q_HND: Tensor, k_KND: Tensor, v_KND: Tensor, scale: float) -> Iterator[Tensor]:
         prompt = slice(self.start, self.first_response)
         k_KPD, v_KPD = k_KND[:, prompt], v_KND[:, prompt]
         yield _attend(q_HND[None, :, prompt], k_KPD[None], v_KPD[None], scale, self.prompt_mask)[0].transpose(0, 1)
-        rows = self.gather_RC.shape[0]
+        rows = self.token_RC.shape[0]
         if rows == 0:
             return
-        q_RHCD = q_HND[:, self.gather_RC].transpose(0, 1)
-        k_RKCD, v_RKCD = (x[:, self.gather_RC].transpose(0, 1) for x in (k_KND, v_KND))
+        q_RHCD, k_RKCD, v_RKCD = (
+            _taken(x.transpose(0, 1), self.token_RC).transpose(1, 2) for x in (q_HND, k_KND, v_KND)
+        )
         # Keys of the prompt are expanded, not computed again; the gradient sums over the rows.
         k_RKTD = torch.cat([k_KPD.expand(rows, -1, -1, -1), k_RKCD], dim=2)
         v_RKTD = torch.cat([v_KPD.expand(rows, -1, -1, -1), v_RKCD], dim=2)
         out_RHCD = _attend(q_RHCD, k_RKTD, v_RKTD, scale, self.mask)
-        yield out_RHCD.transpose(1, 2)[self.real_RC]
+        yield _taken(out_RHCD.transpose(1, 2).flatten(0, 1), self.own_N)
+
+
+def _taken(rows: Tensor, which: Tensor) -> Tensor:
+    """Return ``rows[which]`` by the way whose gradient is fastest: rows are added up whole."""
+    return embedding(which, rows.flatten(1)).unflatten(-1, rows.shape[1:])
 
 
 class _Mask:

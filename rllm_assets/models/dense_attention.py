@@ -3,7 +3,8 @@
 On a CPU this takes a quarter of the time of the fused kernel with its gradient, at the price of one number for each pair of
 query and key. It is for responses that are short enough to pay that.
 
-Shape suffixes: R rows, H query heads, K key heads, C queries, T keys, D head size; Q queries of all heads that share a key head.
+Shape suffixes: R rows, H query heads, K key heads, C queries, T keys, D head size; B key heads of all rows, Q queries of all
+heads that share one.
 """
 
 from typing import Any
@@ -24,7 +25,7 @@ class _DenseAttention(torch.autograd.Function):
         q_BQD, k_BTD, v_BTD, weights = ctx.saved_tensors
         grad_v = weights.transpose(1, 2) @ grad_BQD
         grad_weights = grad_BQD @ v_BTD.transpose(1, 2)
-        grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+        grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
         return grad_scores @ k_BTD, grad_scores.transpose(1, 2) @ q_BQD, grad_v, None
 
 

@@ -1,11 +1,12 @@
 """Log-probabilities of given tokens without keeping the logits.
 
-The gradient of ``log softmax(W h / T)[a]`` with respect to ``h`` is ``(W[a] - p W) / T`` and needs only a number per token from
-above, so ``p W`` is computed in the forward pass, while the probabilities are at hand. Tokens and vocabulary are cut into blocks
-that stay in a processor's cache; the softmax is put together from its blocks as they come (online softmax, arXiv 1805.02867).
-The head is multiplied twice, as often as without the trick.
+The gradient of ``log softmax(W h / T)[a]`` with respect to ``h`` is ``(W[a] - p W) / T``, so ``p W`` is computed in the forward
+pass, while the probabilities are at hand. Hidden states and vocabulary are cut into blocks that stay in a processor's cache;
+the softmax is put together from its blocks as they come (online softmax, arXiv 1805.02867). The head is multiplied twice, as
+often as without the trick.
 
-Shape suffixes: N tokens of a chunk, V entries of a block of the vocabulary, W width.
+Shape suffixes: U hidden states, N those of a chunk, T tokens that are asked about, V entries of a block of the vocabulary, W
+width.
 """
 
 from collections.abc import Sequence
@@ -14,64 +15,84 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Tokens of a chunk and entries of a block: 8 MB of logits in fp32 on a CPU, 128 MB on an accelerator.
+# Hidden states of a chunk and entries of a block: 8 MB of logits in fp32 on a CPU, 128 MB on an accelerator.
 ON_CPU, ON_ACCELERATOR = (512, 4096), (2048, 16384)
 
 
 class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, hidden_UW: Tensor, weight: Tensor, token_T: Tensor, reader_T: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor]:
         needs_gradient = ctx.needs_input_grad[0]
-        logprobs = torch.empty(len(tokens), dtype=torch.float32, device=hidden.device)
-        entropies = torch.empty_like(logprobs)
-        gradient = torch.empty_like(hidden) if needs_gradient else None
-        size, block = ON_CPU if hidden.device.type == "cpu" else ON_ACCELERATOR
-        for start in range(0, len(tokens), size):
+        logprob_T = torch.empty(len(token_T), dtype=torch.float32, device=hidden_UW.device)
+        entropy_T = torch.empty_like(logprob_T)
+        expected_UW = torch.empty_like(hidden_UW) if needs_gradient else None
+        size, block = ON_CPU if hidden_UW.device.type == "cpu" else ON_ACCELERATOR
+        for start in range(0, len(hidden_UW), size):
             chunk = slice(start, start + size)
-            softmax = _OnlineSoftmax(hidden[chunk], weight.split(block), tokens[chunk], temperature, needs_gradient)
-            logprobs[chunk], entropies[chunk] = softmax.chosen - softmax.normalizer, softmax.entropy
-            if gradient is not None:
-                difference = weight[tokens[chunk]] - softmax.expected_NW
-                gradient[chunk] = (difference / temperature).to(hidden.dtype)
-        if gradient is not None:
-            ctx.save_for_backward(gradient)
-        ctx.mark_non_differentiable(entropies)
-        return logprobs, entropies
+            asked = ((reader_T >= start) & (reader_T < start + size)).nonzero()[:, 0]
+            row_T = reader_T[asked] - start
+            softmax = _OnlineSoftmax(
+                hidden_UW[chunk].to(weight.dtype),
+                weight.split(block),
+                row_T,
+                token_T[asked],
+                temperature,
+                needs_gradient,
+            )
+            logprob_T[asked] = softmax.chosen_T - softmax.normalizer_N[row_T]
+            entropy_T[asked] = softmax.entropy_N[row_T]
+            if expected_UW is not None:
+                expected_UW[chunk] = softmax.expected_NW.to(hidden_UW.dtype)
+        if expected_UW is not None:
+            ctx.save_for_backward(expected_UW, weight, token_T, reader_T)
+            ctx.temperature = temperature
+        ctx.mark_non_differentiable(entropy_T)
+        return logprob_T, entropy_T
 
     @staticmethod
-    def backward(ctx: Any, grad_logprobs: Tensor, _grad_entropies: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (gradient,) = ctx.saved_tensors
-        return grad_logprobs[:, None].to(gradient.dtype) * gradient, None, None, None
+    def backward(ctx: Any, grad_T: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        expected_UW, weight, token_T, reader_T = ctx.saved_tensors
+        grad_T = grad_T / ctx.temperature
+        of_chosen_TW = grad_T[:, None] * weight[token_T].float()
+        sum_U = grad_T.new_zeros(len(expected_UW)).index_add_(0, reader_T, grad_T)
+        gradient_UW = (expected_UW.float() * -sum_U[:, None]).index_add_(0, reader_T, of_chosen_TW)
+        return gradient_UW.to(expected_UW.dtype), None, None, None, None
 
 
 class _OnlineSoftmax:
-    """The softmax over the vocabulary, for a chunk of tokens.
+    """The softmax over the vocabulary, for a chunk of hidden states.
 
     Attributes:
-        normalizer: logarithm of the sum over the vocabulary.
-        chosen: the logit of each token.
-        entropy: of each token's distribution.
+        normalizer_N: logarithm of the sum over the vocabulary.
+        entropy_N: of each distribution.
         expected_NW: the head's rows, weighted with their probabilities; 0 unless wanted.
+        chosen_T: the logit of each token that is asked about.
     """
 
     def __init__(
-        self, hidden_NW: Tensor, blocks: Sequence[Tensor], tokens: Tensor, temperature: float, expect: bool
+        self,
+        hidden_NW: Tensor,
+        blocks: Sequence[Tensor],
+        row_T: Tensor,
+        token_T: Tensor,
+        temperature: float,
+        expect: bool,
     ) -> None:
-        hidden_NW = hidden_NW.to(blocks[0].dtype)
         self.expected_NW = torch.zeros(hidden_NW.shape, dtype=torch.float32, device=hidden_NW.device)
-        self.chosen = self.expected_NW.new_zeros(len(tokens))
+        self.chosen_T = self.expected_NW.new_zeros(len(token_T))
         # Sums of exp(logit - largest), and of that times (logit - largest); the first shift is any number below all logits.
-        total, moment, largest = self.chosen.clone(), self.chosen.clone(), torch.full_like(self.chosen, -1e30)
+        total, moment = self.expected_NW.new_zeros((2, len(hidden_NW)))
+        largest = torch.full_like(total, -1e30)
         first = 0
         for block_VW in blocks:
             logits_NV = (hidden_NW @ block_VW.T).float()
             if temperature != 1:
                 logits_NV.div_(temperature)
-            place = tokens - first
+            here = ((token_T >= first) & (token_T < first + len(block_VW))).nonzero()[:, 0]
+            self.chosen_T[here] = logits_NV[row_T[here], token_T[here] - first]
             first += len(block_VW)
-            is_here = (place >= 0) & (place < len(block_VW))
-            here = logits_NV.gather(1, place.clamp(0, len(block_VW) - 1)[:, None])[:, 0]
-            self.chosen = torch.where(is_here, here, self.chosen)
             shift = largest - torch.maximum(largest, logits_NV.amax(-1))
             largest = largest - shift
             shrink = shift.exp()
@@ -82,18 +103,22 @@ class _OnlineSoftmax:
             moment += torch.linalg.vecdot(weights_NV, centred_NV)
             if expect:
                 self.expected_NW.mul_(shrink[:, None]).add_(weights_NV.to(block_VW.dtype) @ block_VW)
-        self.normalizer = largest + total.log()
-        self.entropy = total.log() - moment / total
+        self.normalizer_N = largest + total.log()
+        self.entropy_N = total.log() - moment / total
         self.expected_NW.div_(total[:, None])
 
 
-def token_logprobs(hidden: Tensor, weight: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def token_logprobs(
+    hidden: Tensor, weight: Tensor, tokens: Tensor, temperature: float, readers: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return ``log softmax(weight · hidden / temperature)[token]`` and the entropy, both in fp32 and one a token.
 
     Args:
-        hidden: last hidden states, tokens × width.
+        hidden: last hidden states, states × width.
         weight: the frozen head, vocabulary × width.
-        tokens: the token that each hidden state is asked about.
+        tokens: the tokens that are asked about.
         temperature: the same as in sampling, or the two disagree about what was probable.
+        readers: which hidden state each token is asked of; without it, one token is asked of each.
     """
-    return _TokenLogprobs.apply(hidden, weight, tokens, temperature)  # pyright: ignore[reportReturnType]
+    readers = torch.arange(len(tokens), device=tokens.device) if readers is None else readers
+    return _TokenLogprobs.apply(hidden, weight, tokens, readers, temperature)  # pyright: ignore[reportReturnType]

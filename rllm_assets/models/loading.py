@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from rllm_assets.config import ModelConfig
-from rllm_assets.models.attention import IMPLEMENTATION, Group, PackedLayout
+from rllm_assets.models.attention import IMPLEMENTATION, Group, Layout, PackedLayout
 from rllm_assets.models.embedded import ModelError
 from rllm_assets.models.found import BaseModel
 from rllm_assets.models.memory import QUANTIZED_BYTES, check_fits, count_weights
@@ -82,6 +82,10 @@ def load_model(
         raise ModelError(
             f"{base.name} does not load from {base.directory}: {' '.join(str(error).split())[:400]}"
         ) from None
+    for layer in model.modules():
+        # Otherwise bitsandbytes lays the weights out anew when they are first used, and nobody else can read them any more.
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False  # pyright: ignore[reportArgumentType]
     model.requires_grad_(False).eval()
     if quantization == "none":
         nn.Module.to(model, device)
@@ -101,7 +105,7 @@ def _in_four_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
     return {"quantization_config": settings, "device_map": {"": device}}
 
 
-def final_hidden(model: PreTrainedModel, token_ids: Tensor, layout: PackedLayout) -> Tensor:
+def final_hidden(model: PreTrainedModel, token_ids: Tensor, layout: Layout) -> Tensor:
     """Return the last hidden states of packed tokens, N × width."""
     backbone = model.get_decoder()
     output = backbone(input_ids=token_ids[None], position_ids=layout.position_ids[None], use_cache=False, layout=layout)
@@ -123,7 +127,7 @@ def _check_packed_attention(model: PreTrainedModel, name: str) -> None:
     with torch.no_grad():
         theirs = model(input_ids=tokens[None], use_cache=False).logits[0].float()
         model.set_attn_implementation(IMPLEMENTATION)
-        layout = PackedLayout([Group(4, (2,))], device)
+        layout = PackedLayout([Group(4, ((0, 1),))], device)
         try:
             ours = (final_hidden(model, tokens, layout) @ head_weight(model).T).float()
         except (AttributeError, TypeError, AssertionError) as error:

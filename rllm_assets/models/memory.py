@@ -79,8 +79,12 @@ def count_weights(directory: Path) -> int:
 def _elements(file: Path) -> int:
     # https://huggingface.co/docs/safetensors: eight bytes of length, then that much JSON.
     with file.open("rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8))
-        header = json.loads(opened.read(length))
+        try:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            header = json.loads(opened.read(length))
+        except (struct.error, ValueError):
+            # It will not load, and what loads it says why.
+            return 0
     return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 

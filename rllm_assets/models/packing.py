@@ -16,14 +16,16 @@ Given = Sequence[bool]
 class Packed:
     """Groups of a prompt and its responses, ready for a forward pass.
 
-    `token_ids` are the model's inputs; `sources` says which of their hidden states predicts each response token, and `targets`
-    which token that is. Both run over all response tokens of all groups in order, less those that were given and not sampled.
-    `lengths` is how many each response has of them.
+    `token_ids` are the model's inputs, where responses that begin alike share their beginning. `readers` are the inputs whose
+    hidden states predict something; `reader_of` says which of them predicts each response token, and `targets` which token that
+    is. Both run over all response tokens of all groups in order, less those that were given and not sampled. `lengths` is how
+    many each response has of them.
     """
 
     token_ids: Tensor
     layout: PackedLayout
-    sources: Tensor
+    readers: Tensor
+    reader_of: Tensor
     targets: Tensor
     lengths: tuple[int, ...]
 
@@ -53,11 +55,17 @@ def pack(
     lengths: list[int] = []
     for number, (prompt, responses) in enumerate(groups):
         inputs.extend(prompt)
-        last_of_prompt = len(inputs) - 1
+        first = len(inputs)
+        # Where the token is that follows another one in any response: those that begin alike are computed once.
+        follower: dict[tuple[int, int], int] = {}
+        places: list[list[int]] = []
         for index, response in enumerate(responses):
-            start = len(inputs)
-            inputs.extend(response[:-1])
-            read_at = [last_of_prompt, *range(start, len(inputs))]
+            read_at = [first - 1]
+            for token in response[:-1]:
+                place = follower.setdefault((read_at[-1], token), len(inputs))
+                if place == len(inputs):
+                    inputs.append(token)
+                read_at.append(place)
             observed = given[number][index] if given is not None else None
             wanted = (
                 range(len(response)) if observed is None else [i for i, is_given in enumerate(observed) if not is_given]
@@ -65,11 +73,14 @@ def pack(
             sources.extend(read_at[i] for i in wanted)
             targets.extend(response[i] for i in wanted)
             lengths.append(len(wanted))
-        shapes.append(Group(len(prompt), tuple(len(response) - 1 for response in responses)))
+            places.append([place - first for place in read_at[1:]])
+        shapes.append(Group(len(prompt), tuple(places)))
+    readers, reader_of = torch.tensor(sources, dtype=torch.long).unique(return_inverse=True)
     return Packed(
         token_ids=torch.tensor(inputs, device=device),
         layout=PackedLayout(shapes, device),
-        sources=torch.tensor(sources, device=device),
+        readers=readers.to(device),
+        reader_of=reader_of.to(device),
         targets=torch.tensor(targets, device=device),
         lengths=tuple(lengths),
     )

@@ -21,6 +21,7 @@ from rllm_assets.models.head import token_logprobs
 from rllm_assets.models.loading import final_hidden, head_weight, load_model, load_tokenizer, prompt_limit
 from rllm_assets.models.lora import LoraWeights, fuse_lora_layers, lora_weights
 from rllm_assets.models.memory import check_policy_fits
+from rllm_assets.models.norms import fuse_norms
 from rllm_assets.models.packing import Packed
 
 POLICY = "default"
@@ -71,6 +72,7 @@ class Policy:
             weights.lora_a.requires_grad_(True)
             weights.lora_b.requires_grad_(True)
         fuse_lora_layers(self._peft)
+        fuse_norms(self._peft)
         self._model = cast(PreTrainedModel, self._peft.get_base_model())
         self._peft.eval()
 
@@ -109,14 +111,15 @@ class Policy:
     def logprobs(self, packed: Packed, temperature: float) -> tuple[Tensor, Tensor]:
         """Return log-probability and entropy of each response token of a packed batch, fp32."""
         hidden = final_hidden(self._model, packed.token_ids, packed.layout)
-        return token_logprobs(hidden[packed.sources], head_weight(self._model), packed.targets, temperature)
+        read = hidden[packed.readers]
+        return token_logprobs(read, head_weight(self._model), packed.targets, temperature, packed.reader_of)
 
     def values(self, packed: Packed) -> Tensor:
         """Return the critic's value before each response token, fp32."""
         assert self.critic_head is not None, "this policy has no critic"
         with self._adapter(CRITIC):
             hidden = final_hidden(self._model, packed.token_ids, packed.layout)
-        return self.critic_head(hidden[packed.sources].float())[:, 0]
+        return self.critic_head(hidden[packed.readers].float())[packed.reader_of, 0]
 
     @contextlib.contextmanager
     def _adapter(self, name: str) -> Iterator[None]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rllm_assets.models.branches import Branches
 from rllm_assets.models.hardware import resolve_dtype
@@ -59,7 +59,7 @@ class Sampler:
         self._dtype = resolve_dtype(policy.config.sampler_dtype, policy.device)
         self._model = load_model(policy.base, self._dtype, policy.device)
         self._tokenizer = policy.tokenizer
-        self._head = self._model.get_output_embeddings()
+        self._head = cast(nn.Module, self._model.get_output_embeddings())
         self._layers = {layer.name: self._model.get_submodule(layer.name) for layer in policy.lora_weights()}
         if can_pack(self._dtype, policy.device):
             self._head = PackedLinear(head_weight(self._model))
@@ -215,7 +215,7 @@ class _Wave:
 def _draw(logits_BV: Tensor, branch_R: Tensor, uniform_R: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Draw each answer's token, by inverting its branch's distribution at one uniform number, with its log-probability.
 
-    The vocabulary is cut into blocks: first a block is found, then a token of it, so that only the sums of blocks are cumulated.
+    The vocabulary is cut into blocks: first a block is found, then a token of it, so that only sums of blocks are cumulated.
     """
     largest_B, best_B = logits_BV.max(-1)
     mass_BV = logits_BV - largest_B[:, None]

@@ -41,6 +41,8 @@ def laid_out(directory: Path, text: str) -> Path:
     elif path:
         (home / path).mkdir()
         (home / path / "rows.jsonl").write_text("{}\n")
+    if "runs" in content:
+        (home / content["runs"]["path"]).mkdir()
     for member in content.get("options", {}).get("members", ()):
         other = home.parent / member
         other.mkdir()

@@ -9,13 +9,23 @@ from rllm_assets.models.embedded import ModelError
 from rllm_assets.models.packing import pack
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.sampler import Sampler
+from tests.tiny import make_tiny_model
 
 PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12]]
 
 
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory):
+    """Rows of 64: bitsandbytes has a scale for 64 weights, and its kernels for CPUs do not take narrower rows."""
+    return make_tiny_model(tmp_path_factory.mktemp("wider"), hidden_size=64, intermediate_size=128)
+
+
 @pytest.fixture
 def policy(tiny_model):
-    policy = Policy(ModelConfig(name=str(tiny_model), dtype="float32", quantization="nf4", lora_rank=4), seed=1)
+    policy = Policy(
+        ModelConfig(name=str(tiny_model), dtype="float32", sampler_dtype="float32", quantization="nf4", lora_rank=4),
+        seed=1,
+    )
     generator = torch.Generator().manual_seed(2)
     for parameter in policy.policy_parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)

@@ -33,15 +33,17 @@ def weights(result):
     return (result.adapter / "adapter_model.safetensors").read_bytes()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
-def test_a_killed_run_goes_on_bit_for_bit(tiny_model, tmp_path, one_thread, algorithm):
-    """Eight times with kill -9, at random moments and at random ones of its writes, and then to its end."""
+@pytest.mark.parametrize(
+    ("algorithm", "kills"),
+    [("grpo", 1), ("ppo", 1), *(pytest.param(algorithm, 8, marks=pytest.mark.long) for algorithm in ("grpo", "ppo"))],
+)
+def test_a_killed_run_goes_on_bit_for_bit(tiny_model, tmp_path, one_thread, algorithm, kills):
+    """By kill -9, at random moments and at random ones of its writes, and then to its end."""
     data = small_data()
     data = TrainingData(data.train, data.fold, attempts(data.train), data.format_name)
     config = killed.config(tiny_model, algorithm)
     whole = Trainer(config, data, tmp_path / "whole", RaggedVerifier()).run()
-    command = [sys.executable, "-m", "tests.training.killed", tiny_model, tmp_path / "killed", algorithm, "8"]
+    command = [sys.executable, "-m", "tests.training.killed", tiny_model, tmp_path / "killed", algorithm, kills]
     subprocess.run(list(map(str, command)), check=True, cwd=Path(__file__).parents[2])
     runs = sorted((tmp_path / "killed").iterdir())
     assert runs
