@@ -93,8 +93,8 @@ class _OnlineSoftmax:
             here = ((token_T >= first) & (token_T < first + len(block_VW))).nonzero()[:, 0]
             self.chosen_T[here] = logits_NV[row_T[here], token_T[here] - first]
             first += len(block_VW)
-            shift = largest - torch.maximum(largest, logits_NV.amax(-1))
-            largest = largest - shift
+            before, largest = largest, torch.maximum(largest, logits_NV.amax(-1))
+            shift = before - largest
             shrink = shift.exp()
             moment, total = shrink * (moment + shift * total), shrink * total
             centred_NV = logits_NV.sub_(largest[:, None])

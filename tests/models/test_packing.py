@@ -13,6 +13,8 @@ GROUPS = [
     ([20, 21], [[22, 23], [24, 25, 26]]),
     ([30, 31, 32], [[33]]),
 ]
+# Answers that begin alike, one of them twice, one the beginning of another.
+ALIKE = ([40, 41], [[50, 51, 52], [50, 51, 60, 61], [50, 51, 52], [70], [50, 51], [51, 50, 51]])
 CPU = torch.device("cpu")
 
 
@@ -25,9 +27,9 @@ def policy(tiny_model):
     return policy
 
 
-def plain_logprobs(model, temperature):
+def plain_logprobs(model, temperature, groups=(*GROUPS, ALIKE)):
     expected = []
-    for prompt, responses in GROUPS:
+    for prompt, responses in groups:
         for response in responses:
             logits = model(torch.tensor([[*prompt, *response]])).logits[0].float() / temperature
             rows = logits[len(prompt) - 1 : -1].log_softmax(-1)
@@ -42,13 +44,13 @@ def test_logprobs_are_those_of_separate_sequences_with_peft(policy, tiny_model, 
     policy.save_adapter(tmp_path)
     base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     reference = PeftModel.from_pretrained(base, tmp_path)
-    logprobs, _ = policy.logprobs(pack(GROUPS, CPU), temperature)
+    logprobs, _ = policy.logprobs(pack([*GROUPS, ALIKE], CPU), temperature)
     torch.testing.assert_close(logprobs, plain_logprobs(reference, temperature), atol=2e-5, rtol=0)
 
 
 def test_reference_is_the_base_and_comes_back(policy, tiny_model):
     base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-    packed = pack(GROUPS, CPU)
+    packed = pack([*GROUPS, ALIKE], CPU)
     adapted = policy.logprobs(packed, 1.0)[0]
     with policy.reference():
         torch.testing.assert_close(policy.logprobs(packed, 1.0)[0], plain_logprobs(base, 1.0), atol=2e-5, rtol=0)
@@ -62,10 +64,10 @@ def test_gradients_are_those_of_separate_sequences_with_peft(policy, tiny_model,
     policy.save_adapter(tmp_path)
     base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     reference = PeftModel.from_pretrained(base, tmp_path, is_trainable=True)
-    weights = torch.linspace(-1, 1, len(pack(GROUPS, CPU).targets))
+    weights = torch.linspace(-1, 1, len(pack([*GROUPS, ALIKE], CPU).targets))
     (plain_logprobs(reference, 0.7) * weights).sum().backward()
     expected = {n: p.grad for n, p in reference.named_parameters() if p.grad is not None}
-    (policy.logprobs(pack(GROUPS, CPU), 0.7)[0] * weights).sum().backward()
+    (policy.logprobs(pack([*GROUPS, ALIKE], CPU), 0.7)[0] * weights).sum().backward()
     found = [parameter.grad for parameter in policy.policy_parameters()]
     by_name = {
         f"{w.name}.lora_{m}": g
@@ -77,6 +79,15 @@ def test_gradients_are_those_of_separate_sequences_with_peft(policy, tiny_model,
         torch.testing.assert_close(gradient, expected[f"base_model.model.{name}.default.weight"], atol=1e-5, rtol=1e-4)
     for parameter in policy.policy_parameters():
         parameter.grad = None
+
+
+def test_what_answers_begin_with_alike_is_computed_once():
+    packed = pack([ALIKE], CPU)
+    assert packed.token_ids.tolist() == [40, 41, 50, 51, 60, 51, 50]
+    assert packed.layout.position_ids.tolist() == [0, 1, 2, 3, 4, 2, 3]
+    assert packed.readers.tolist() == [1, 2, 3, 4, 5, 6]
+    assert packed.readers[packed.reader_of].tolist() == [1, 2, 3, 1, 2, 3, 4, 1, 2, 3, 1, 1, 2, 1, 5, 6]
+    assert packed.lengths == (3, 4, 3, 1, 2, 3)
 
 
 def test_entropy_is_that_of_the_distribution(policy):

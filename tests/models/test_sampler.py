@@ -6,6 +6,7 @@ from transformers import AutoModelForCausalLM
 
 from rllm_assets.config import ModelConfig
 from rllm_assets.models.branches import Branches
+from rllm_assets.models.packed_linear import PackedLinear, can_pack
 from rllm_assets.models.packing import pack
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.sampler import Sampler
@@ -138,3 +139,27 @@ def test_use_base_forgets_the_adapter(policy, sampler, tiny_model):
     base = dict(AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).named_parameters())
     for name, parameter in sampler._model.named_parameters():
         torch.testing.assert_close(parameter, base[name], atol=0, rtol=0)
+
+
+@pytest.mark.skipif(not can_pack(torch.bfloat16, torch.device("cpu")), reason="this CPU has no bfloat16 products")
+def test_packed_weights_are_the_merged_ones(policy):
+    """In bfloat16 on a CPU weights are laid out for its kernels when they are written."""
+    config = policy.config.model_copy(update={"sampler_dtype": "bfloat16"})
+    packed, plain = Policy(config, seed=1), Policy(config, seed=1)
+    for target in (packed, plain):
+        for mine, known in zip(target.policy_parameters(), policy.policy_parameters(), strict=True):
+            mine.data.copy_(known)
+    samplers = Sampler(packed), Sampler(plain)
+    assert any(isinstance(module, PackedLinear) for module in samplers[0]._model.modules())
+    for sampler in samplers:
+        sampler.refresh()
+    samplers[0].use_base()
+    samplers[0].refresh()
+    assert draw(samplers[0]) == draw(samplers[1])
+    answers = draw(samplers[0], temperature=1.0)
+    batch = pack([(p, [a.token_ids for a in group]) for p, group in zip(PROMPTS, answers, strict=True)], policy.device)
+    recorded = torch.tensor([lp for group in answers for a in group for lp in a.logprobs])
+    difference = (recorded - policy.logprobs(batch, 1.0)[0].detach()).abs()
+    assert difference.mean() < 0.05
+    samplers[0].use_base()
+    assert draw(samplers[0]) != draw(samplers[1])

@@ -35,7 +35,7 @@ def weights(result):
 
 @pytest.mark.parametrize(
     ("algorithm", "kills"),
-    [("grpo", 1), ("ppo", 1), *(pytest.param(algorithm, 8, marks=pytest.mark.long) for algorithm in ("grpo", "ppo"))],
+    [("grpo", 2), ("ppo", 2), *(pytest.param(algorithm, 8, marks=pytest.mark.long) for algorithm in ("grpo", "ppo"))],
 )
 def test_a_killed_run_goes_on_bit_for_bit(tiny_model, tmp_path, one_thread, algorithm, kills):
     """By kill -9, at random moments and at random ones of its writes, and then to its end."""
