@@ -47,7 +47,10 @@ class _Description(BaseModel):
     path: str = Field(
         default="", description="File or directory of the source, relative to benchmark.yaml; a union has none."
     )
-    answer_format: str = Field(default="function", description="How a model answers.")
+    answer_format: str = Field(
+        default="",
+        description="How a model answers; by a function, or by search_replace where issues are of repositories.",
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the source.")
     runs: Runs | None = Field(default=None, description="Old runs of agents at these issues.")
     preset: str = Field(default="smollm2", description="Configuration to start from.")
@@ -167,6 +170,8 @@ def read_description(path: Path) -> Benchmark:
         field, reason = first_error(error)
         raise BenchmarkError(f"{path}: {field}: {_hint(field, reason)}") from None
     benchmark = Benchmark(**description.model_dump(), directory=path.parent)
+    _check_source(benchmark, path)
+    benchmark = _with_answer_format(benchmark)
     _check_names(benchmark, path)
     _check_path(benchmark, path)
     return benchmark
@@ -184,16 +189,36 @@ def _hint(field: str, reason: str) -> str:
     return reason
 
 
+def _check_source(benchmark: Benchmark, path: Path) -> None:
+    from rllm_assets.data.sources import SOURCES
+
+    if benchmark.source not in SOURCES:
+        raise BenchmarkError(f"{path}: source: unknown {benchmark.source!r}; known are {', '.join(SOURCES)}")
+
+
+def _with_answer_format(benchmark: Benchmark) -> Benchmark:
+    from rllm_assets.data.sources import SOURCES
+
+    if benchmark.answer_format:
+        return benchmark
+    usual = "search_replace" if SOURCES[benchmark.source].of_repositories else "function"
+    return benchmark.model_copy(update={"answer_format": usual})
+
+
 def _check_names(benchmark: Benchmark, path: Path) -> None:
     from rllm_assets.data.sources import SOURCES
 
     for field, value, known in (
-        ("source", benchmark.source, SOURCES),
         ("answer_format", benchmark.answer_format, ANSWER_FORMATS),
         ("preset", benchmark.preset, PRESETS),
     ):
         if value not in known:
             raise BenchmarkError(f"{path}: {field}: unknown {value!r}; known are {', '.join(known)}")
+    if benchmark.answer_format == "function" and SOURCES[benchmark.source].of_repositories:
+        raise BenchmarkError(
+            f"{path}: answer_format: function answers with one function, and issues of the source {benchmark.source} are of "
+            "repositories; use search_replace, diff or agent"
+        )
 
 
 def _check_path(benchmark: Benchmark, path: Path) -> None:

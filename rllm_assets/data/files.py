@@ -112,7 +112,7 @@ def write_text(path: Path, text: str) -> None:
 
 def remove_strays(directory: Path) -> None:
     """Remove what killed writes left in `directory`, in which nobody else may be writing."""
-    for stray in (*directory.glob(".*.tmp"), *directory.glob(".*.old")):
+    for stray in directory.glob(".*.tmp"):
         if stray.is_dir():
             shutil.rmtree(stray, ignore_errors=True)
         else:

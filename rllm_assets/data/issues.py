@@ -11,8 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rllm_assets.data.hashing import content_hash
 from rllm_assets.data.rows import RawRow, raw_rows
 
-CaseId = str
-
 # In characters. The largest diff of SWE-bench has 0.4 million.
 LONGEST_TEXT = 10_000_000
 
@@ -195,16 +193,6 @@ def issue_from_row(row: dict[str, Any]) -> Issue:
         if isinstance(fields.get(name), str):
             fields[name] = json.loads(fields[name])
     return Issue.model_validate(fields)
-
-
-def read_issues(path: Path) -> Iterator[Issue | Rejected]:
-    """Read the issues of a train or validation file: JSONL or Parquet, one issue a row; other columns are left aside.
-
-    Raises:
-        FileNotFoundError: where there is no such file.
-    """
-    for _, row in read_rows(path):
-        yield row if isinstance(row, Rejected) else row[0]
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, tuple[Issue, dict[str, Any]] | Rejected]]:

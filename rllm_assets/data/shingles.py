@@ -25,7 +25,6 @@ GRAM_TOKENS = 5
 LONGEST_TEXT = 1_000_000
 
 _WORD = re.compile(r"\w+")
-_MASK = 2**64 - 1
 
 
 def _constant(name: str) -> int:

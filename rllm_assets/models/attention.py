@@ -19,7 +19,7 @@ from rllm_assets.models.dense_attention import dense_attention
 
 IMPLEMENTATION = "rllm_layout"
 
-# Pairs of query and key, over all heads of a group, whose weights are kept for the gradient on a CPU: 32 MB a layer in bf16.
+# Pairs of query and key, over all heads and groups, whose weights are kept for the gradient on a CPU: 32 MB a layer in bf16.
 MAX_KEPT_WEIGHTS = 1 << 24
 
 
@@ -84,10 +84,23 @@ class PackedLayout:
             self._blocks.append(block)
             start += sum(map(len, positions[-2:]))
         self.position_ids = torch.cat(positions).to(device)
+        self._pairs = sum(block.pairs for block in self._blocks) if device.type == "cpu" else None
+        self._causal: Tensor | None = None
 
     def attend(self, layer: int, q_HND: Tensor, k_KND: Tensor, v_KND: Tensor, scale: float) -> Tensor:
         """Return the attention's output, N × H × D."""
-        return torch.cat([part for block in self._blocks for part in block.attend(q_HND, k_KND, v_KND, scale)])
+        causal = self._among_prompts(q_HND.dtype) if self._is_dense(len(q_HND)) else None
+        return torch.cat([part for block in self._blocks for part in block.attend(q_HND, k_KND, v_KND, scale, causal)])
+
+    def _is_dense(self, heads: int) -> bool:
+        return self._pairs is not None and heads * self._pairs <= MAX_KEPT_WEIGHTS
+
+    def _among_prompts(self, dtype: torch.dtype) -> Tensor:
+        """Return what is added to the scores of the longest prompt; a shorter one takes a corner of it."""
+        if self._causal is None:
+            longest = max(block.first_response - block.start for block in self._blocks)
+            self._causal = torch.full((longest, longest), float("-inf"), dtype=dtype).triu(1)
+        return self._causal
 
 
 @dataclass(frozen=True)
@@ -103,8 +116,13 @@ class _Block:
     token_RC: Tensor
     own_N: Tensor
     depths: Tensor
-    prompt_mask: "_Mask"
     mask: "_Mask"
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of a query and a key."""
+        prompt, (rows, longest) = self.first_response - self.start, self.token_RC.shape
+        return prompt * prompt + rows * longest * (prompt + longest)
 
     @classmethod
     def of_group(cls, group: Group, start: int, device: torch.device) -> "_Block":
@@ -118,7 +136,6 @@ class _Block:
             token_RC[row, : len(tokens)] = first + tokens
             own_RC[row, : len(tokens)] = tokens >= known
             known = max(known, max(response, default=-1) + 1)
-        among_prompt = torch.ones((group.prompt, group.prompt), dtype=torch.bool).tril()
         among_response = torch.ones((longest, longest), dtype=torch.bool).tril()
         mask = torch.cat([torch.ones((longest, group.prompt), dtype=torch.bool), among_response], dim=1)
         return cls(
@@ -127,14 +144,17 @@ class _Block:
             token_RC.to(device),
             own_RC.flatten().nonzero()[:, 0].to(device),
             own_RC.nonzero()[:, 1],
-            _Mask(among_prompt, device),
             _Mask(mask, device),
         )
 
-    def attend(self, q_HND: Tensor, k_KND: Tensor, v_KND: Tensor, scale: float) -> Iterator[Tensor]:
+    def attend(
+        self, q_HND: Tensor, k_KND: Tensor, v_KND: Tensor, scale: float, causal: Tensor | None
+    ) -> Iterator[Tensor]:
+        """Yield the output of the prompt and of the responses, by products that keep their weights where `causal` is given."""
         prompt = slice(self.start, self.first_response)
         k_KPD, v_KPD = k_KND[:, prompt], v_KND[:, prompt]
-        yield _attend(q_HND[None, :, prompt], k_KPD[None], v_KPD[None], scale, self.prompt_mask)[0].transpose(0, 1)
+        among = _attend_to_prompt(q_HND[None, :, prompt], k_KPD[None], v_KPD[None], scale, causal)
+        yield among[0].transpose(0, 1)
         rows = self.token_RC.shape[0]
         if rows == 0:
             return
@@ -144,7 +164,12 @@ class _Block:
         # Keys of the prompt are expanded, not computed again; the gradient sums over the rows.
         k_RKTD = torch.cat([k_KPD.expand(rows, -1, -1, -1), k_RKCD], dim=2)
         v_RKTD = torch.cat([v_KPD.expand(rows, -1, -1, -1), v_RKCD], dim=2)
-        out_RHCD = _attend(q_RHCD, k_RKTD, v_RKTD, scale, self.mask)
+        if causal is not None:
+            out_RHCD = dense_attention(q_RHCD, k_RKTD, v_RKTD, self.mask.added(q_RHCD.dtype), scale)
+        else:
+            # Kernels that share key heads take no mask.
+            k_RHTD, v_RHTD = (x.repeat_interleave(len(q_HND) // len(k_KND), 1) for x in (k_RKTD, v_RKTD))
+            out_RHCD = scaled_dot_product_attention(q_RHCD, k_RHTD, v_RHTD, attn_mask=self.mask.seen_CT, scale=scale)
         yield _taken(out_RHCD.transpose(1, 2).flatten(0, 1), self.own_N)
 
 
@@ -168,9 +193,8 @@ class _Mask:
         return self._added
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: _Mask) -> Tensor:
-    if q.device.type == "cpu" and q[..., 0].numel() * k.shape[2] <= MAX_KEPT_WEIGHTS:
-        return dense_attention(q, k, v, mask.added(q.dtype), scale)
-    return scaled_dot_product_attention(
-        q, k, v, attn_mask=mask.seen_CT, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
-    )
+def _attend_to_prompt(q: Tensor, k: Tensor, v: Tensor, scale: float, causal: Tensor | None) -> Tensor:
+    if causal is not None:
+        length = k.shape[2]
+        return dense_attention(q, k, v, causal[:length, :length], scale)
+    return scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1])

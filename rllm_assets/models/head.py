@@ -17,6 +17,8 @@ from torch import Tensor
 
 # Hidden states of a chunk and entries of a block: 8 MB of logits in fp32 on a CPU, 128 MB on an accelerator.
 ON_CPU, ON_ACCELERATOR = (512, 4096), (2048, 16384)
+# Tokens whose rows of the head are taken out at once.
+_PART = 4096
 
 
 class _TokenLogprobs(torch.autograd.Function):
@@ -55,9 +57,11 @@ class _TokenLogprobs(torch.autograd.Function):
     def backward(ctx: Any, grad_T: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         expected_UW, weight, token_T, reader_T = ctx.saved_tensors
         grad_T = grad_T / ctx.temperature
-        of_chosen_TW = grad_T[:, None] * weight[token_T].float()
         sum_U = grad_T.new_zeros(len(expected_UW)).index_add_(0, reader_T, grad_T)
-        gradient_UW = (expected_UW.float() * -sum_U[:, None]).index_add_(0, reader_T, of_chosen_TW)
+        gradient_UW = expected_UW.float() * -sum_U[:, None]
+        for part in torch.arange(len(token_T), device=token_T.device).split(_PART):
+            of_chosen_TW = grad_T[part, None] * weight[token_T[part]].float()
+            gradient_UW.index_add_(0, reader_T[part], of_chosen_TW)
         return gradient_UW.to(expected_UW.dtype), None, None, None, None
 
 

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
     """Tell whether weights can be laid out beforehand here, and whether that gains anything."""
-    return dtype == torch.bfloat16 and device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if dtype != torch.bfloat16 or device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class PackedLinear(nn.Module):

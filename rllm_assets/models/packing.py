@@ -77,10 +77,10 @@ def pack(
         shapes.append(Group(len(prompt), tuple(places)))
     readers, reader_of = torch.tensor(sources, dtype=torch.long).unique(return_inverse=True)
     return Packed(
-        token_ids=torch.tensor(inputs, device=device),
+        token_ids=torch.tensor(inputs, dtype=torch.long, device=device),
         layout=PackedLayout(shapes, device),
         readers=readers.to(device),
         reader_of=reader_of.to(device),
-        targets=torch.tensor(targets, device=device),
+        targets=torch.tensor(targets, dtype=torch.long, device=device),
         lengths=tuple(lengths),
     )

@@ -242,7 +242,7 @@ def _invert(cumulative_RJ: Tensor, uniform_R: Tensor) -> tuple[Tensor, Tensor]:
     """Return which part each uniform number falls into, and how far into it, again from 0 to 1."""
     # Below the end, however rounding goes, so that no part without mass is found.
     target_R = (uniform_R * cumulative_RJ[:, -1]).clamp(max=cumulative_RJ[:, -1] * (1 - 1e-12))
-    found_R = torch.searchsorted(cumulative_RJ, target_R[:, None], right=True)
+    found_R = torch.searchsorted(cumulative_RJ, target_R[:, None], right=True).clamp_(max=cumulative_RJ.shape[1] - 1)
     end_R = cumulative_RJ.gather(1, found_R)[:, 0]
     begin_R = cumulative_RJ.gather(1, (found_R - 1).clamp(min=0))[:, 0] * (found_R[:, 0] > 0)
     return found_R[:, 0], (target_R - begin_R) / (end_R - begin_R)

@@ -21,6 +21,8 @@ from rllm_assets.data.trajectories import Message, text_of
 from rllm_assets.models.sampler import Sample, StopRule
 
 _TRIES = 6
+# Seconds that a server may ask to be waited for.
+_LONGEST_WAIT = 900
 _AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504, 529))
 # What is wrong with one prompt, such as its length; what is wrong with all of them is an error.
 _OF_ONE = frozenset((400, 413, 422))
@@ -119,7 +121,10 @@ class _Server:
                 problem = f"{type(error).__name__}: {error}"
             if wait is None:
                 break
-            self._sleep(float(asked_to_wait) if (asked_to_wait or "").isdecimal() else wait)  # pyright: ignore
+            seconds = float(asked_to_wait) if asked_to_wait is not None and asked_to_wait.isdecimal() else wait
+            if seconds > _LONGEST_WAIT:
+                raise EndpointError(f"{self._url}{path} asks to wait for {seconds:.0f} s: {problem}; come back then")
+            self._sleep(seconds)
         raise EndpointError(f"{self._url}{path} does not answer, tried {_TRIES} times; the last time: {problem}")
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rllm_assets.verification.environments import Environment, InUseError, environments, remove
@@ -59,7 +60,7 @@ def _table(found: Sequence[Environment]) -> Table:
     for each in sorted(found, key=lambda each: -each.bytes):
         used = time.strftime("%Y-%m-%d", time.localtime(each.used))
         table.add_row(
-            each.key, _size(each.bytes), used, ", ".join(each.requirements), f"{len(each.installed)} packages"
+            each.key, _size(each.bytes), used, escape(", ".join(each.requirements)), f"{len(each.installed)} packages"
         )
     return table
 

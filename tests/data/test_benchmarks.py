@@ -37,6 +37,16 @@ def test_a_good_one_is_read(tmp_path):
     assert [issue.instance_id for issue in load_issues(benchmark)[0]] == ["mine-1", "mine-2"]
 
 
+def test_issues_of_repositories_are_answered_by_edits_unless_told_otherwise(tmp_path):
+    rows = {"source": "swebench", "config": {}}
+    assert read_benchmark(write(tmp_path, **rows)).answer_format == "search_replace"
+    assert read_benchmark(write(tmp_path, **rows, answer_format="diff")).answer_format == "diff"
+    with pytest.raises(
+        BenchmarkError, match=r"answer_format: function answers with one function, .* use search_replace"
+    ):
+        read_benchmark(write(tmp_path, **rows, answer_format="function"))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -31,5 +31,5 @@ def test_long_groups_take_the_fused_kernel_to_the_same_result(monkeypatch):
     q, k, v = torch.randn(4, 9, 8), torch.randn(2, 9, 8), torch.randn(2, 9, 8)
     short = layout.attend(0, q, k, v, 0.3)
     monkeypatch.setattr(attention, "MAX_KEPT_WEIGHTS", 0)
-    monkeypatch.setattr(attention, "dense_attention", None)
+    monkeypatch.setattr(attention, "dense_attention", None)  # nobody may call it
     torch.testing.assert_close(layout.attend(0, q, k, v, 0.3), short)

@@ -213,6 +213,7 @@ def test_one_refused_prompt_has_no_verdict_and_the_others_go_on(tokenizer):
         ((401, "no key", {}), "/v1/completions: 401 no key", []),
         ((404, "The model `served` does not exist", {}), "404 The model `served` does not exist", []),
         ((302, "", {"location": "http://elsewhere/"}), "/v1/completions: 302", []),
+        ((429, "quota", {"retry-after": "86400"}), "asks to wait for 86400 s: 429 quota; come back then", []),
         ((400, "bad", {}), "answers nothing: the endpoint refused: 400 bad", []),
         ((500, "oh", {}), "does not answer, tried 6 times; the last time: 500 oh", [1.0, 2.0, 4.0, 8.0, 16.0]),
         ({"error": "quota"}, r"does not speak OpenAI's protocol; it says: \{\"error\": \"quota\"\}", []),

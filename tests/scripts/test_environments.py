@@ -17,7 +17,7 @@ def two(tmp_path, monkeypatch) -> list[Environment]:
     monkeypatch.setenv("RLLM_CACHE", str(tmp_path / "cache"))
     wheel(tmp_path, "coins", "x = 1\n", needs="metal")
     wheel(tmp_path, "metal", "y = 2\n")
-    return [built(["coins"]), built(["metal"])]
+    return [built(["coins"]), built(["metal[shiny]"])]
 
 
 def test_they_are_shown_with_their_sizes(two, capsys):
@@ -26,6 +26,7 @@ def test_they_are_shown_with_their_sizes(two, capsys):
     for environment in two:
         assert f"{environment.key} │ {environment.bytes / 2**20:,.1f} MiB" in " ".join(printed.split())
     assert "2 packages" in printed
+    assert "metal[shiny]" in printed
     assert f"2 environments, {sum(each.bytes for each in two) / 2**20:.1f} MiB" in printed
 
 

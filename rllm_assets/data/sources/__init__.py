@@ -137,6 +137,7 @@ class SourceKind:
         version: what stands for its content; None where its files do.
         has_path: whether it reads a file or directory.
         rows: the rows that it reads, where each is an issue by itself.
+        of_repositories: whether its issues are of repositories, which no single function answers.
     """
 
     read: Source | None
@@ -144,6 +145,7 @@ class SourceKind:
     version: Callable[[Benchmark], str | None] = _files
     has_path: bool = True
     rows: Callable[[Benchmark], FileRows] | None = None
+    of_repositories: bool = False
 
 
 _EVERY: Options = {"limit": _limit}
@@ -152,11 +154,14 @@ SOURCES: Mapping[str, SourceKind] = {
     "functions": SourceKind(lambda benchmark: functions.read(benchmark.source_path, benchmark.id), _EVERY),
     "humaneval_fix": SourceKind(lambda benchmark: humaneval_fix.read(benchmark.source_path, benchmark.id), _EVERY),
     "quixbugs": SourceKind(lambda benchmark: quixbugs.read(benchmark.source_path, benchmark.id), _EVERY),
-    "swebench": SourceKind(None, {**_EVERY, "clones": _text, "install": installs.complaint_with_rows}, rows=_swebench),
+    "swebench": SourceKind(
+        None, {**_EVERY, "clones": _text, "install": installs.complaint_with_rows}, rows=_swebench, of_repositories=True
+    ),
     "git": SourceKind(
         _mined,
         {**_EVERY, "repo": _repo, "revision": _text, "install": installs.complaint},
         lambda benchmark: clones.head(benchmark.source_path, benchmark.options.get("revision", "HEAD")),
+        of_repositories=True,
     ),
     "github": SourceKind(
         _github,
@@ -172,6 +177,7 @@ SOURCES: Mapping[str, SourceKind] = {
             "install": installs.complaint,
         },
         lambda benchmark: github.version(benchmark.source_path, benchmark.options.get("revision", "HEAD")),
+        of_repositories=True,
     ),
     "issues": SourceKind(None, _EVERY, rows=_issue_file),
     "union": SourceKind(
