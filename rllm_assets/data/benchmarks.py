@@ -60,6 +60,7 @@ class _Description(BaseModel):
 class Benchmark(_Description):
     """A benchmark and the directory that it was read from."""
 
+    answer_format: str = "function"
     directory: Path
 
     @property
@@ -169,9 +170,9 @@ def read_description(path: Path) -> Benchmark:
     except ValidationError as error:
         field, reason = first_error(error)
         raise BenchmarkError(f"{path}: {field}: {_hint(field, reason)}") from None
-    benchmark = Benchmark(**description.model_dump(), directory=path.parent)
-    _check_source(benchmark, path)
-    benchmark = _with_answer_format(benchmark)
+    _check_source(description, path)
+    asked = description.answer_format or _usual_format(description)
+    benchmark = Benchmark.model_validate({**description.model_dump(), "answer_format": asked, "directory": path.parent})
     _check_names(benchmark, path)
     _check_path(benchmark, path)
     return benchmark
@@ -189,20 +190,17 @@ def _hint(field: str, reason: str) -> str:
     return reason
 
 
-def _check_source(benchmark: Benchmark, path: Path) -> None:
+def _check_source(description: _Description, path: Path) -> None:
     from rllm_assets.data.sources import SOURCES
 
-    if benchmark.source not in SOURCES:
-        raise BenchmarkError(f"{path}: source: unknown {benchmark.source!r}; known are {', '.join(SOURCES)}")
+    if description.source not in SOURCES:
+        raise BenchmarkError(f"{path}: source: unknown {description.source!r}; known are {', '.join(SOURCES)}")
 
 
-def _with_answer_format(benchmark: Benchmark) -> Benchmark:
+def _usual_format(description: _Description) -> str:
     from rllm_assets.data.sources import SOURCES
 
-    if benchmark.answer_format:
-        return benchmark
-    usual = "search_replace" if SOURCES[benchmark.source].of_repositories else "function"
-    return benchmark.model_copy(update={"answer_format": usual})
+    return "search_replace" if SOURCES[description.source].of_repositories else "function"
 
 
 def _check_names(benchmark: Benchmark, path: Path) -> None:
