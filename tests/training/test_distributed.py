@@ -98,12 +98,11 @@ def test_two_workers_train_to_the_result_of_one(tiny_model: Path, tmp_path: Path
     assert again == {row["step"]: untimed(row) for row in shared.metrics if row["step"] in again}
     assert max(again) == 4
     assert threads == {threading.current_thread()}
-    assert sorted(path.name for path in (tmp_path / "shared").iterdir()) == [
-        f"best-{shared.best_step:06d}",
-        "checkpoints",
-        "metrics.jsonl",
-        "rollouts.jsonl",
-    ]
+    left = {path.name for path in (tmp_path / "shared").iterdir()}
+    # Each checkpoint that is kept has the best adapter of its time.
+    best = {name for name in left if name.startswith("best-")}
+    assert left - best == {"checkpoints", "metrics.jsonl", "rollouts.jsonl"}
+    assert f"best-{shared.best_step:06d}" in best
 
 
 @on_the_sessions_ray
