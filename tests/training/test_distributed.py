@@ -122,8 +122,8 @@ def test_a_lost_worker_costs_no_more_than_the_steps_since_the_checkpoint(tiny_mo
     assert (tmp_path / "died").exists()
     # The calls are: the fold at the start, steps 1 and 2, and the fold after step 2, whose checkpoint is not there yet.
     assert [row["step"] for row in rows] == [0, 1, 1, 2, 3, 4]
-    # Adam divides by a gradient's own size, so that rounding between one worker and two grows from step to step; the tokens that
-    # were sampled are compared exactly.
+    # Adam divides by a gradient's own size, so that rounding between one worker and two grows from step to step; the tokens
+    # that were sampled are compared exactly.
     assert_same(alone, shared, tolerance=1e-4)
 
 
