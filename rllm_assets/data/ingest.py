@@ -23,7 +23,7 @@ from rllm_assets.data.files import atomic_directory
 from rllm_assets.data.issues import Issue, Rejected, issue_to_row
 from rllm_assets.data.lines import Line
 from rllm_assets.data.rows import RawRow, parsed, unparsed_rows
-from rllm_assets.data.shingles import Grams, ShingleStore, shingles
+from rllm_assets.data.shingles import Grams, ShingleStore, shingles_of
 from rllm_assets.data.sources import SOURCES, Convert, check_options, guarded, nothing_read, stream_issues
 from rllm_assets.data.tables import (
     ISSUE_SCHEMA,
@@ -156,7 +156,7 @@ class _Prepared:
 
 
 def _prepare(batch: Sequence[_Row], convert: Convert | None) -> _Prepared:
-    rows, keys, places, grams, rejected = [], [], [], [np.empty(0, np.uint64)], []
+    rows, keys, places, texts, rejected = [], [], [], [], []
     for item in batch:
         issue, place = _placed(item, convert)
         found = keyed(issue, place)
@@ -167,10 +167,9 @@ def _prepare(batch: Sequence[_Row], convert: Convert | None) -> _Prepared:
         rows.append(issue_to_row(issue))
         keys.append(key)
         places.append(place)
-        grams.append(shingles(compared_text(issue)))
-    sizes = np.array([len(each) for each in grams[1:]], np.int64)
-    table = pa.Table.from_pylist(rows, schema=ISSUE_SCHEMA)
-    return _Prepared(table, keys, places, np.concatenate(grams), sizes, rejected)
+        texts.append(compared_text(issue))
+    grams, sizes = shingles_of(texts)
+    return _Prepared(pa.Table.from_pylist(rows, schema=ISSUE_SCHEMA), keys, places, grams, sizes, rejected)
 
 
 def _placed(row: _Row, convert: Convert | None) -> tuple[Issue | Rejected, Place]:
@@ -220,7 +219,7 @@ class _Taken:
                 taken[index] = True
                 self.ids.append(ids[index])
         self._issues.write(prepared.table if taken.all() else prepared.table.filter(pa.array(taken)))
-        self.store.append_flat(prepared.grams[np.repeat(taken, prepared.sizes)], prepared.sizes[taken])
+        self.store.append(prepared.grams[np.repeat(taken, prepared.sizes)], prepared.sizes[taken])
         if len(self._waiting) >= _BATCH_ROWS:
             self.flush()
 

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 Grams = npt.NDArray[np.uint64]
+Sizes = npt.NDArray[np.int64]
 
 GRAM_TOKENS = 5
 LONGEST_TEXT = 1_000_000
@@ -51,23 +52,16 @@ _UP, _DOWN = _powers(_BASE, _CACHED), _powers(_INVERSE, _CACHED)
 
 def shingles(text: str) -> Grams:
     """Return the hashes of a text's grams, each once, in ascending order."""
-    tokens = _token_hashes(_words(text[:LONGEST_TEXT]))
-    if not len(tokens):
-        return tokens
-    width = min(GRAM_TOKENS, len(tokens))
-    count = len(tokens) - width + 1
-    grams = np.full(count, _LENGTHS[width])
-    for place in range(width):
-        grams += tokens[place : place + count] * _PLACES[place]
-    # The sum's low bits depend on the low bits of its parts alone; the finish lets every bit depend on all that are above it.
-    grams ^= grams >> np.uint64(32)
-    grams *= _SPREAD
-    grams ^= grams >> np.uint64(29)
-    grams.sort()
-    is_new = np.empty(count, bool)
-    is_new[0] = True
-    np.not_equal(grams[1:], grams[:-1], out=is_new[1:])
-    return grams[is_new]
+    return shingles_of([text])[0]
+
+
+def shingles_of(texts: Iterable[str]) -> tuple[Grams, Sizes]:
+    """Return the grams of some texts, those of one after the other's, and how many each has; quicker than one by one."""
+    parts = [_grams_of(words) for words in _chunks(_words(text[:LONGEST_TEXT]) for text in texts)]
+    if not parts:
+        return np.empty(0, np.uint64), np.empty(0, np.int64)
+    grams, sizes = zip(*parts, strict=True)
+    return np.concatenate(grams), np.concatenate(sizes)
 
 
 def jaccard(one: Grams, other: Grams) -> float:
@@ -83,8 +77,57 @@ def _words(text: str) -> bytes:
     return lower.encode() if lower.isascii() else " ".join(_WORD.findall(lower)).encode()
 
 
-def _token_hashes(words: bytes) -> Grams:
-    words = b" %b " % words
+def _chunks(words: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield so many texts at a time that their powers are in the cache, or one that is longer than that."""
+    chunk: list[bytes] = []
+    size = 1
+    for each in words:
+        if chunk and size + len(each) >= _CACHED:
+            yield chunk
+            chunk, size = [], 1
+        chunk.append(each)
+        size += len(each) + 1
+    if chunk:
+        yield chunk
+
+
+def _grams_of(words: list[bytes]) -> tuple[Grams, Sizes]:
+    starts, tokens = _token_hashes(b" ".join((b"", *words, b"")))
+    # Where each text begins, and where the next would.
+    bounds = np.cumsum([1, *(len(each) + 1 for each in words)])
+    firsts = np.searchsorted(starts, bounds)
+    grams = _hashes(tokens, GRAM_TOKENS)
+    found = [np.empty(0, np.uint64)]
+    sizes = np.zeros(len(words), np.int64)
+    for text, (first, end) in enumerate(zip(firsts[:-1].tolist(), firsts[1:].tolist(), strict=True)):
+        if first < end:
+            width = min(GRAM_TOKENS, end - first)
+            own = grams[first : end - width + 1] if width == GRAM_TOKENS else _hashes(tokens[first:end], width)
+            own.sort()
+            sizes[text] = len(own)
+            found.append(own)
+    grams = np.concatenate(found)
+    owners = np.repeat(np.arange(len(words)), sizes)
+    is_new = np.ones(len(grams), bool)
+    is_new[1:] = (grams[1:] != grams[:-1]) | (owners[1:] != owners[:-1])
+    return grams[is_new], np.bincount(owners[is_new], minlength=len(words))
+
+
+def _hashes(tokens: Grams, width: int) -> Grams:
+    """Return the hash of each run of so many tokens."""
+    count = max(0, len(tokens) - width + 1)
+    grams = np.full(count, _LENGTHS[width])
+    for place in range(width):
+        grams += tokens[place : place + count] * _PLACES[place]
+    # The sum's low bits depend on the low bits of its parts alone; the finish lets every bit depend on all that are above it.
+    grams ^= grams >> np.uint64(32)
+    grams *= _SPREAD
+    grams ^= grams >> np.uint64(29)
+    return grams
+
+
+def _token_hashes(words: bytes) -> tuple[Sizes, Grams]:
+    """Return where the tokens of a text between spaces begin, and their hashes."""
     data, is_word = np.frombuffer(words, np.uint8), np.frombuffer(words.translate(_IS_WORD), np.uint8)
     edges = np.flatnonzero(is_word[1:] != is_word[:-1])
     starts, ends = edges[0::2] + 1, edges[1::2]
@@ -92,7 +135,7 @@ def _token_hashes(words: bytes) -> Grams:
     up = _UP[: len(data)] if is_cached else _powers(_BASE, len(data))
     down = _DOWN if is_cached else _powers(_INVERSE, len(data))
     sums = np.cumsum(data * up)
-    return (sums[ends] - sums[starts - 1]) * down[starts]
+    return starts, (sums[ends] - sums[starts - 1]) * down[starts]
 
 
 class ShingleStore:
@@ -101,25 +144,20 @@ class ShingleStore:
     def __init__(self, scratch: Path | None = None) -> None:
         """Start empty, with the file in `scratch`, or where temporary files lie."""
         self._file: Any = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115
-        self._sizes: list[npt.NDArray[np.int64]] = []
-        self._ends: npt.NDArray[np.int64] | None = None
+        self._sizes: list[Sizes] = []
+        self._ends: Sizes | None = None
 
     @classmethod
     def of(cls, texts: Iterable[str], scratch: Path | None = None) -> "ShingleStore":
         """Return the store of some texts."""
         store = cls(scratch)
         rest = iter(texts)
-        while batch := [shingles(text) for text in islice(rest, 1000)]:
-            store.append(batch)
+        while batch := list(islice(rest, 1000)):
+            store.append(*shingles_of(batch))
         return store
 
-    def append(self, grams: Sequence[Grams]) -> None:
-        """Add texts by their grams, as `shingles` returns them."""
-        if grams:
-            self.append_flat(np.concatenate(grams), np.array([len(each) for each in grams], np.int64))
-
-    def append_flat(self, grams: Grams, sizes: npt.NDArray[np.int64]) -> None:
-        """Add texts by their grams, one text's after the other's, and how many each has."""
+    def append(self, grams: Grams, sizes: Sizes) -> None:
+        """Add texts by their grams, as `shingles_of` returns them."""
         self._file.write(grams.astype("<u8", copy=False).tobytes())
         self._sizes.append(sizes)
         self._ends = None
@@ -129,7 +167,7 @@ class ShingleStore:
         return sum(len(sizes) for sizes in self._sizes)
 
     @property
-    def sizes(self) -> npt.NDArray[np.int64]:
+    def sizes(self) -> Sizes:
         """The number of grams of each text."""
         return np.concatenate([np.empty(0, np.int64), *self._sizes])
 
@@ -137,7 +175,7 @@ class ShingleStore:
         """Return the grams of a text."""
         return self._read(*self._bounds(index, index + 1))
 
-    def batches(self, texts: int) -> Iterator[tuple[Grams, npt.NDArray[np.int64]]]:
+    def batches(self, texts: int) -> Iterator[tuple[Grams, Sizes]]:
         """Yield the grams of so many texts at a time, one text's after the other's, and the number of each."""
         sizes = self.sizes
         for first in range(0, len(sizes), texts):

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rllm_assets.data.fixes import Fix, read_fix
-from rllm_assets.data.shingles import ShingleStore, shingles
+from rllm_assets.data.shingles import ShingleStore, shingles_of
 
 Rows = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint64]
@@ -198,8 +198,8 @@ class IssueKeys:
             # What no text holds stands between the parts.
             self._add(CONTENT, first, ["\0".join(str(value or "") for value in row) for row in rows])
         if self.statements is not None and self.fixes is not None:
-            self.statements.append([shingles(text) for text in statements])
-            self.fixes.append([shingles(fix.text if fix else "") for fix in fixes])
+            self.statements.append(*shingles_of(statements))
+            self.fixes.append(*shingles_of(fix.text if fix else "" for fix in fixes))
 
     def _add_fixes(self, first: int, fixes: Sequence[Fix | None]) -> None:
         """Add keys that are the same for a fix and for what takes it back, and remember which way round each is."""

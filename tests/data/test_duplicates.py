@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rllm_assets.data.duplicates import clusters, exact_key, near_duplicate_clusters, near_duplicate_pairs
 from rllm_assets.data.minhash_index import WINDOW, band_rows
-from rllm_assets.data.shingles import LONGEST_TEXT, ShingleStore, jaccard, shingles
+from rllm_assets.data.shingles import LONGEST_TEXT, ShingleStore, jaccard, shingles, shingles_of
 
 
 def grams_of(text: str) -> set[tuple[str, ...]]:
@@ -85,6 +85,20 @@ def test_the_similarity_of_hashes_is_that_of_grams(one, other):
 @given(text=st.text())
 def test_any_text_has_as_many_hashes_as_grams(text):
     assert len(shingles(text)) == len(grams_of(text))
+
+
+@given(texts=st.lists(st.one_of(sentences, st.text())))
+def test_many_texts_have_the_hashes_of_each(texts):
+    grams, sizes = shingles_of(texts)
+    assert sizes.tolist() == [len(shingles(text)) for text in texts]
+    assert grams.tolist() == [gram for text in texts for gram in shingles(text).tolist()]
+
+
+def test_a_text_longer_than_others_together_changes_none():
+    texts = ["a b c d e f", " ".join(str(n) for n in range(20_000)), "", "a b", "g " * 40_000]
+    grams, sizes = shingles_of(texts)
+    assert np.split(grams, np.cumsum(sizes)[:-1])[3].tolist() == shingles("a b").tolist()
+    assert sizes.tolist() == [len(grams_of(text)) for text in texts]
 
 
 def test_hashes_do_not_change_with_the_process_or_the_length_of_the_text():
@@ -175,10 +189,10 @@ def test_clusters_are_named_by_their_first_text():
 
 def test_stored_grams_come_back(tmp_path):
     store = ShingleStore(tmp_path)
-    store.append([])
-    store.append([shingles("a b"), shingles("")])
+    store.append(*shingles_of([]))
+    store.append(*shingles_of(["a b", ""]))
     assert [store[n].tolist() for n in range(2)] == [shingles("a b").tolist(), []]
-    store.append([shingles("1 2 3 4 5 6")])
+    store.append(*shingles_of(["1 2 3 4 5 6"]))
     assert len(store) == 3
     assert store.sizes.tolist() == [1, 0, 2]
     assert store[2].tolist() == shingles("1 2 3 4 5 6").tolist()
