@@ -167,14 +167,21 @@ def _stoppable() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGHUP)}
-    heeded = {signum: handler for signum, handler in before.items() if handler is not signal.SIG_IGN}
-    for signum in heeded:
+    def nothing(*_: object) -> None:
+        """Ignore a signal, without which a process that is started from here would ignore it too."""
+
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    changed = {signum: handler for signum, handler in before.items() if handler is not signal.SIG_IGN}
+    for signum in changed:
         signal.signal(signum, interrupt)
+    # A shell without job control starts what is to run in the background with SIGINT ignored; Dagster is stopped by it.
+    if signal.SIGINT not in changed:
+        signal.signal(signal.SIGINT, nothing)
+        changed[signal.SIGINT] = signal.SIG_IGN
     try:
         yield
     finally:
-        for signum, handler in heeded.items():
+        for signum, handler in changed.items():
             signal.signal(signum, handler)
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
 
-def start(tmp_path, *arguments):
+def start(tmp_path, *arguments, preexec_fn=None):
     (tmp_path / "home").mkdir()
     shutil.copy(ROOT / "deploy" / "local" / "dagster.yaml", tmp_path / "home")
     return subprocess.Popen(
@@ -36,7 +36,14 @@ def start(tmp_path, *arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=preexec_fn,  # noqa: PLW1509
     )
+
+
+def heed_signals():
+    """Undo what `nohup` and a shell without job control do to the tests."""
+    for signum in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_DFL)
 
 
 def demo(tmp_path, *arguments):
@@ -71,7 +78,7 @@ def test_it_says_how_to_go_on(tmp_path, tiny_model):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_can_be_stopped_and_leaves_nothing_running(tmp_path, tiny_model, how):
     write_benchmark(tmp_path / "benchmarks", tiny_model)
-    with start(tmp_path, "--select", "historical_issues,trajectories") as process:
+    with start(tmp_path, "--select", "historical_issues,trajectories", preexec_fn=heed_signals) as process:
         while "started" not in (line := process.stdout.readline()):
             assert line, "it ended before a step began"
         process.send_signal(how)
@@ -92,6 +99,25 @@ def environment(process):
         return [f"{name}={value}" for name, value in process.environ().items()]
     except psutil.Error:
         return []
+
+
+@pytest.mark.long
+def test_it_can_be_stopped_where_a_script_started_it_in_the_background(tmp_path, tiny_model):
+    write_benchmark(tmp_path / "benchmarks", tiny_model)
+    # Such a shell ignores SIGINT for what it starts with `&`, and so does all that this starts.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = start(tmp_path, "--select", "historical_issues,trajectories")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        while "started" not in (line := process.stdout.readline()):
+            assert line, "it ended before a step began"
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        rest = process.stdout.read()
+    assert process.returncode == 130
+    assert "stopped; training goes on from its last checkpoint" in rest
 
 
 def test_an_unknown_benchmark_is_one_line(tmp_path):

@@ -49,7 +49,7 @@ def wait_for_agent(address):
     from ray.job_submission import JobSubmissionClient
 
     client = JobSubmissionClient(address)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while True:
         try:
             client.submit_job(entrypoint="true")

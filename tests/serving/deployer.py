@@ -13,6 +13,8 @@ from pathlib import Path
 from rllm_assets.serving import Servable, deploy_local
 from rllm_assets.serving.engines import Launch, transformers_serve
 
+# Whoever started the tests may have had it ignored.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if os.isatty(0):
     # Being the leader of its session, it gets this terminal as the one whose closing ends it.
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -145,7 +145,10 @@ def first(checkpoints: dict[str, Servable], root: Path) -> Endpoint:
         assert deployer.stdout is not None
         line = deployer.stdout.readline()
         os.close(terminal)
-        assert deployer.wait(timeout=60) == -signal.SIGHUP
+        try:
+            assert deployer.wait(timeout=60) == -signal.SIGHUP
+        finally:
+            deployer.kill()
     return Endpoint.model_validate_json(line)
 
 
