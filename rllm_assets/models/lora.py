@@ -6,7 +6,7 @@ size, one saved input per layer, and low-rank gradients without a detour.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import MethodType
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,24 +15,25 @@ from peft.tuners.lora.layer import LoraLayer
 from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
 
+from rllm_assets.models.packed_linear import FrozenProduct
+
 
 class _LoraProduct(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, lora_a: Tensor, lora_b: Tensor, scale: float
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, base: FrozenProduct, lora_a: Tensor, lora_b: Tensor, scale: float) -> Tensor:
         a, b = lora_a.to(x.dtype), lora_b.to(x.dtype)
         x_2d = x.reshape(-1, x.shape[-1])
         low_rank = x_2d @ a.T
-        y = torch.nn.functional.linear(x_2d, weight, bias).addmm_(low_rank, b.T, alpha=scale)
-        ctx.save_for_backward(x_2d, low_rank, weight, a, b)
+        y = base.forward(x_2d).addmm_(low_rank, b.T, alpha=scale)
+        ctx.save_for_backward(x_2d, low_rank, a, b)
+        ctx.base = base
         ctx.scale = scale
         ctx.shape = x.shape
         return y.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x_2d, low_rank, weight, a, b = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x_2d, low_rank, a, b = ctx.saved_tensors
         grad_2d = grad.reshape(-1, grad.shape[-1])
         grad_low_rank = (grad_2d @ b).mul_(ctx.scale)
         grad_a = (grad_low_rank.T @ x_2d).float()
@@ -40,26 +41,23 @@ class _LoraProduct(torch.autograd.Function):
         grad_b = (low_rank.T @ grad_2d).mul_(ctx.scale).T.float()
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad_2d @ weight).addmm_(grad_low_rank, a).view(ctx.shape)
-        return grad_x, None, None, grad_a, grad_b, None
+            grad_x = ctx.base.backward(grad_2d).addmm_(grad_low_rank, a).view(ctx.shape)
+        return grad_x, None, grad_a, grad_b, None
 
 
-def _forward(self: LoraLinear, x: Tensor, *_: Any, **__: Any) -> Tensor:
-    base = self.get_base_layer()
+def _forward(self: LoraLinear, x: Tensor, *_: Any, frozen: FrozenProduct, **__: Any) -> Tensor:
     active = [name for name in self.active_adapters if name in self.lora_A]
     if self.disable_adapters or not active:
-        return torch.nn.functional.linear(x, base.weight, base.bias)  # pyright: ignore[reportArgumentType]
+        return frozen.forward(x)
     (name,) = active
-    return _LoraProduct.apply(
-        x, base.weight, base.bias, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name]
-    )  # pyright: ignore[reportReturnType]
+    return _LoraProduct.apply(x, frozen, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name])  # pyright: ignore[reportReturnType]
 
 
 def fuse_lora_layers(model: nn.Module) -> None:
     """Make every plain LoRA layer of `model` compute its product in one node; quantized bases keep PEFT's arithmetic."""
     for layer in model.modules():
-        if type(layer) is LoraLinear and type(layer.get_base_layer()) is nn.Linear:
-            layer.forward = MethodType(_forward, layer)
+        if type(layer) is LoraLinear and type(base := layer.get_base_layer()) is nn.Linear:
+            layer.forward = partial(_forward, layer, frozen=FrozenProduct(base.weight, base.bias))
 
 
 @dataclass(frozen=True)
