@@ -54,7 +54,7 @@ def apply_diff(tree: Tree, diff: str) -> Changes:
             raise ChangeError(f"{file.old}: no such file")
         if file.new is not None and file.new != file.old and changes.get(file.new, tree.get(file.new)) is not None:
             raise ChangeError(f"{file.new}: exists already")
-        text = _patched(old or "", file)
+        text = patched(old or "", file)
         if file.new is None and text:
             raise ChangeError(f"{file.old}: the diff deletes the file but not all of its lines")
         if file.old is not None and file.old != file.new and not file.copied:
@@ -220,7 +220,12 @@ def _unquoted(name: str) -> str:
         raise ChangeError(str(error)) from None
 
 
-def _patched(text: str, file: FileDiff) -> str:
+def patched(text: str, file: FileDiff) -> str:
+    """Return a file's text as its part of a diff leaves it.
+
+    Raises:
+        ChangeError: where a hunk does not fit.
+    """
     lines = lines_of(text)
     name = file.new or file.old
     # Lines below this index were written by hunks before, and none may touch them again.

@@ -41,7 +41,7 @@ class FunctionTask(_Record):
     """One function to repair, judged by calls whose results are compared outside the sandbox."""
 
     kind: Literal["function"] = "function"
-    module: str = Field(description="File of the library that the function lives in.")
+    module: str = Field(description="File of the library that the function lives in, without its ending.")
     entry_point: str = Field(description="Name of the function that the cases call.")
     buggy_code: str = Field(description="The code as it was when the issue was opened.")
     fixed_code: str = Field(description="The code that closed the issue.")

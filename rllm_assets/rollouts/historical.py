@@ -6,6 +6,8 @@ from itertools import islice
 
 from rllm_assets.data.answers import AnswerFormat, answer_format
 from rllm_assets.data.benchmarks import Benchmark, BenchmarkError
+from rllm_assets.data.changes import ChangeError
+from rllm_assets.data.diffs import patched, read_diff
 from rllm_assets.data.hashing import content_hash
 from rllm_assets.data.issues import FunctionTask, Issue, Rejected
 from rllm_assets.data.readers import read_trajectories
@@ -146,15 +148,26 @@ def _judged(
 def _left(run: ImportedTrajectory, issue: Issue, asked: AnswerFormat) -> Candidate | None:
     """Return what a run left to be judged; None for nothing that could be."""
     if run.patch:
-        return candidate_of(answer_format("diff"), issue, run.patch) if _is_function(issue) else Candidate(run.patch)
+        return _changed(issue.task, run.patch) if isinstance(issue.task, FunctionTask) else Candidate(run.patch)
     if run.format != "chat":
         return Candidate(None, "the run submitted no patch")
     found = candidate_of(asked, issue, text_of(_answers(run.messages)[-1].get("content")))
     return found if found.text is not None else None
 
 
-def _is_function(issue: Issue) -> bool:
-    return isinstance(issue.task, FunctionTask)
+def _changed(task: FunctionTask, patch: str) -> Candidate:
+    """Return the function as a patch leaves it. Agents had its code in files of other names, and left files beside it."""
+    try:
+        files = [file for file in read_diff(patch) if file.old is not None]
+        own = [file for file in files if file.old == f"{task.module}.py"] or files
+        if len(own) != 1:
+            return Candidate(None, f"the patch changes {len(own)} files, and the issue is about one")
+        if own[0].new is None:
+            return Candidate(None, f"the patch takes {own[0].old} away")
+        code = task.buggy_code if task.buggy_code.endswith("\n") else f"{task.buggy_code}\n"
+        return Candidate(patched(code, own[0]))
+    except ChangeError as error:
+        return Candidate(None, str(error))
 
 
 def _answers(messages: Sequence[Message]) -> list[Message]:

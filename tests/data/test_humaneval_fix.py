@@ -41,7 +41,7 @@ def test_a_row_is_an_issue(tmp_path: Path) -> None:
     assert isinstance(issue.task, FunctionTask)
     assert issue.instance_id == "HumanEvalFix-Python-7"
     assert issue.repo == "bigcode/humanevalpack"
-    assert issue.group == "bigcode/humanevalpack/python_7.py.largest"
+    assert issue.group == "bigcode/humanevalpack/python_7.largest"
     assert issue.labels == ["function misuse", "incorrect output"]
     assert issue.source.model_dump() == {
         "benchmark": "fixes",

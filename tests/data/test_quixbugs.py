@@ -46,7 +46,7 @@ def test_a_row_is_an_issue(tmp_path):
         " def largest(items):\n-    return min(items)\n+    return max(items)\n"
     )
     assert issue.task == FunctionTask(
-        module="largest.py",
+        module="largest",
         entry_point="largest",
         buggy_code="def largest(items):\n    return min(items)\n",
         fixed_code="def largest(items):\n    return max(items)\n",

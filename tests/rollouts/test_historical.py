@@ -92,6 +92,27 @@ def test_a_run_is_judged_by_its_patch(tmp_path):
     assert Attempt.from_row(attempt.to_row()) == attempt
 
 
+@pytest.mark.parametrize(
+    ("patch", "candidate"),
+    [
+        (unified_diff(BUGGY, FIXED, "main.py"), FIXED),
+        (unified_diff(BUGGY, FIXED, "main.py") + "--- /dev/null\n+++ b/try.py\n@@ -0,0 +1 @@\n+half(1)\n", FIXED),
+        (unified_diff(BUGGY, FIXED, "money.py") + unified_diff("a\n", "b\n", "setup.py"), FIXED),
+        (unified_diff(BUGGY, FIXED, "main.py") + unified_diff("a\n", "b\n", "setup.py"), None),
+        (unified_diff(FIXED, BUGGY, "main.py"), None),
+        (unified_diff(BUGGY, "", "main.py").replace("b/main.py", "/dev/null"), None),
+        ("no diff", None),
+    ],
+)
+def test_the_file_of_a_function_may_have_had_another_name(tmp_path, patch, candidate):
+    write(tmp_path / "runs" / "one.traj", {**sweagent_0(), "info": {"submission": patch}})
+    found, verifier = imported(tmp_path, "one")
+    assert verifier.candidates == [("one", candidate)]
+    (attempt,) = found.attempts["one"]
+    assert attempt.verdict.resolved == (candidate == FIXED)
+    assert bool(attempt.verdict.reason) == (candidate is None)
+
+
 def test_the_patch_of_a_repository_is_judged_as_it_is(tmp_path):
     write(tmp_path / "runs" / "one.traj", {**sweagent_0(), "info": {"submission": PATCH}})
     found, verifier = imported(tmp_path, "one", issue_task=RepositoryTask(files={"money.py": BUGGY}))

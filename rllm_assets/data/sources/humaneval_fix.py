@@ -58,7 +58,7 @@ def _read(file: Path, raw: RawRow, benchmark_id: str) -> Issue | Rejected:
 
 def _issue(row: _Row, source: Source) -> Issue:
     identifier = re.sub(r"[^A-Za-z0-9_.]+", "-", row.task_id)
-    module = f"{identifier.replace('-', '_').lower()}.py"
+    module = identifier.replace("-", "_").lower()
     buggy, fixed = _joined(row.declaration, row.buggy_solution), _joined(row.declaration, row.canonical_solution)
     if buggy == fixed:
         raise SuiteError("buggy_solution", "the same as canonical_solution: there is no bug")
@@ -69,7 +69,7 @@ def _issue(row: _Row, source: Source) -> Issue:
         instance_id=f"HumanEvalFix-{identifier}",
         repo=_REPOSITORY,
         problem_statement=_statement(row),
-        patch=unified_diff(buggy, fixed, module),
+        patch=unified_diff(buggy, fixed, f"{module}.py"),
         labels=[label for label in (row.bug_type, row.failure_symptoms) if label],
         task=task,
         source=source,

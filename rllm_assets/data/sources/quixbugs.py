@@ -47,7 +47,7 @@ def _read(file: Path, raw: RawRow, benchmark_id: str) -> Issue | Rejected:
 
 
 def _issue(row: _Row, source: Source) -> Issue:
-    module = f"{row.name}.py"
+    module = row.name
     buggy, fixed = (f"{code.strip(chr(10)).rstrip()}\n" for code in (row.buggy_program, row.solution))
     if buggy == fixed:
         raise SuiteError("buggy_program", "the same as solution: there is no bug")
@@ -58,7 +58,7 @@ def _issue(row: _Row, source: Source) -> Issue:
         instance_id=f"QuixBugs-{row.name}",
         repo=_REPOSITORY,
         problem_statement=f"{row.name} does not do what it should{about}\n",
-        patch=unified_diff(buggy, fixed, module),
+        patch=unified_diff(buggy, fixed, f"{module}.py"),
         task=FunctionTask(
             module=module,
             entry_point=row.name,
