@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rllm_assets.compute.environment import environment
-from rllm_assets.compute.records import ClusterUnreachableError, ComputeError, ResourcesError, Size
+from rllm_assets.compute.records import ClusterUnreachableError, ComputeError, ResourcesError, Size, one_line
 
 CONNECT_SECONDS = 10.0
 # Ray's own health check gives up after about 45 s on a host that accepts connections and says nothing.
@@ -110,7 +110,7 @@ def _start(cpus: int | None) -> Cluster:
             object_store_memory=_OBJECT_STORE_BYTES,
         )
     except (RuntimeError, OSError, ValueError, RayError) as error:
-        raise ComputeError(f"Ray does not start on this machine: {_one_line(error)}") from None
+        raise ComputeError(f"Ray does not start on this machine: {one_line(error)}") from None
     return Cluster(ray.get_runtime_context().gcs_address, grows=False)
 
 
@@ -124,7 +124,7 @@ def _connect(address: str, origin: str) -> Cluster:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (RuntimeError, OSError, ValueError, RayError) as error:
-        raise ClusterUnreachableError(f"{origin} {address}: {_one_line(error)}") from None
+        raise ClusterUnreachableError(f"{origin} {address}: {one_line(error)}") from None
     return Cluster(address, grows=True)
 
 
@@ -211,7 +211,3 @@ def _described(nodes: Sequence[Mapping[str, float]]) -> str:
     return (
         ", ".join(f"{count} node{'s' if count > 1 else ''} with {text}" for text, count in counts.items()) or "no node"
     )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]

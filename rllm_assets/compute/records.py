@@ -97,3 +97,8 @@ class Compute(Protocol):
             ResourcesError: where not even one fits.
         """
         ...
+
+
+def one_line(error: Exception | None) -> str:
+    """Return what an error says, in one line of 500 characters at most."""
+    return " ".join(str(error).split())[:500]

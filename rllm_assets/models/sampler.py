@@ -18,14 +18,13 @@ from rllm_assets.models.hardware import resolve_dtype
 from rllm_assets.models.loading import final_hidden, head_weight, load_model
 from rllm_assets.models.packed_linear import PackedLinear, can_pack
 from rllm_assets.models.policy import Policy
+from rllm_assets.models.stopping import Stopping, StopRule
 
 # Answers decoded at once: enough rows for efficient matrix products, few enough for memory.
 MAX_ROWS = 256
 
 # Entries of the vocabulary that are summed up before one is looked for.
 BLOCK = 256
-
-StopRule = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,7 @@ class Sampler:
             for name, layer in self._layers.items():
                 self._layers[name] = PackedLinear(cast(Tensor, layer.weight), cast(Tensor | None, layer.bias))
                 self._model.set_submodule(name, self._layers[name])
-        vocabulary = self._tokenizer.get_vocab()
-        self._has_backtick = {index for token, index in vocabulary.items() if "`" in token}
+        self._stopping = Stopping(self._tokenizer)
 
     def refresh(self) -> None:
         """Write the policy's current weights, ``W + s B A``, into the copy; never unmerged, so nothing drifts."""
@@ -190,16 +188,12 @@ class _Wave:
             for row, token, logprob in zip(rows, chosen.tolist(), logprobs.tolist(), strict=True):
                 self._tokens[row].append(token)
                 self._logprobs[row].append(logprob)
-                if token in self._sampler._policy.eos_ids or self._is_complete(row, token):
+                is_complete = self._sampler._stopping.is_complete(self._tokens[row], self._stop)
+                if is_complete or token in self._sampler._policy.eos_ids:
                     self._finished[row] = True
                 else:
                     going[row] = (branch_of[row], token)
         return going
-
-    def _is_complete(self, row: int, token: int) -> bool:
-        if self._stop is None or token not in self._sampler._has_backtick:
-            return False
-        return self._stop(str(self._sampler._tokenizer.decode(self._tokens[row])))
 
     def _collect(self) -> list[list[Sample]]:
         texts = self._sampler._tokenizer.batch_decode(self._tokens, skip_special_tokens=True)

@@ -6,7 +6,8 @@ from typing import Protocol
 
 from rllm_assets.models.embedded import ModelError
 from rllm_assets.models.policy import Policy
-from rllm_assets.models.sampler import Sample, Sampler, StopRule
+from rllm_assets.models.sampler import Sample, Sampler
+from rllm_assets.models.stopping import StopRule
 
 
 class TokenSampler(Protocol):

@@ -4,7 +4,6 @@ Probabilities are those after the temperature, and of all tokens, so that they a
 importance weights correct what is left of a difference.
 """
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 from rllm_assets.models.embedded import ModelError
 from rllm_assets.models.hardware import resolve_dtype
 from rllm_assets.models.policy import Policy
-from rllm_assets.models.sampler import Sample, StopRule
+from rllm_assets.models.sampler import Sample
+from rllm_assets.models.stopping import Stopping, StopRule, answer_seed
 from rllm_assets.models.vllm_ranks import VLLM_RANKS, rank_for
 
 
@@ -36,7 +36,7 @@ class VLLMSampler:
             )
         self._policy = policy
         self._tokenizer = policy.tokenizer
-        self._has_backtick = {index for token, index in self._tokenizer.get_vocab().items() if "`" in token}
+        self._stopping = Stopping(self._tokenizer)
         self._directory = tempfile.TemporaryDirectory(prefix="rllm-adapter-")
         self._version = 0
         self._adapter: Any = None
@@ -102,7 +102,7 @@ class VLLMSampler:
                 temperature=each,
                 top_p=1.0,
                 top_k=0,
-                seed=_seed(seed, number),
+                seed=answer_seed(seed, number),
                 max_tokens=max_tokens,
                 logprobs=0,
                 stop_token_ids=sorted(self._policy.eos_ids),
@@ -121,16 +121,8 @@ class VLLMSampler:
     def _answer(self, output: Any, stop: StopRule | None) -> Sample:
         tokens = list(output.token_ids)
         logprobs = [float(at[token].logprob) for token, at in zip(tokens, output.logprobs, strict=True)]
-        finished = bool(tokens) and tokens[-1] in self._policy.eos_ids
-        if stop is not None:
-            for end, token in enumerate(tokens, 1):
-                if token in self._has_backtick and stop(str(self._tokenizer.decode(tokens[:end]))):
-                    tokens, logprobs, finished = tokens[:end], logprobs[:end], True
-                    break
+        end = self._stopping.end(tokens, stop)
+        finished = end is not None or (bool(tokens) and tokens[-1] in self._policy.eos_ids)
+        tokens, logprobs = tokens[:end], logprobs[:end]
         text = str(self._tokenizer.decode(tokens, skip_special_tokens=True))
         return Sample(tokens, logprobs, text, finished)
-
-
-def _seed(seed: int, number: int) -> int:
-    # Seeds of issues that come one after the other are neighbours; their answers shall not share any.
-    return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:4])

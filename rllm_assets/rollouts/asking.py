@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rllm_assets.data.trajectories import Message
-from rllm_assets.models.sampler import Sample, StopRule
+from rllm_assets.models.sampler import Sample
 from rllm_assets.models.samplers import TokenSampler
+from rllm_assets.models.stopping import StopRule
 from rllm_assets.rollouts.endpoint import ChatEndpoint
 
 AnySampler = TokenSampler | ChatEndpoint

@@ -6,7 +6,6 @@ judged, shown and exported, but not trained on token by token.
 """
 
 import contextlib
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,8 @@ from transformers import PreTrainedTokenizerBase
 
 from rllm_assets.config import TrajectoriesConfig
 from rllm_assets.data.trajectories import Message, text_of
-from rllm_assets.models.sampler import Sample, StopRule
+from rllm_assets.models.sampler import Sample
+from rllm_assets.models.stopping import Stopping, StopRule, answer_seed
 
 _TRIES = 6
 # Seconds that a server may ask to be waited for.
@@ -85,7 +85,7 @@ class _Server:
         temperatures = [temperature] * samples if isinstance(temperature, int | float) else list(temperature)
         common = {"model": self._model, "max_tokens": max_tokens, "n": 1, "top_p": 1.0, "stream": False}
         bodies = [
-            {**common, **question, "temperature": each, "seed": _seed(seed, number)}
+            {**common, **question, "temperature": each, "seed": answer_seed(seed, number)}
             for question, seed in zip(questions, seeds, strict=True)
             for number, each in enumerate(temperatures)
         ]
@@ -138,7 +138,7 @@ class TokenEndpoint:
     def __init__(self, server: _Server, tokenizer: PreTrainedTokenizerBase) -> None:
         """Bind the server and the tokenizer of the model that it serves."""
         self._server, self._tokenizer, self.policy = server, tokenizer, server.model
-        self._has_backtick = {index for token, index in tokenizer.get_vocab().items() if "`" in token}
+        self._stopping = Stopping(tokenizer)
 
     def sample(
         self,
@@ -178,18 +178,12 @@ class TokenEndpoint:
                 f"{self.policy}: the server gives no token ids with a log-probability each, as vLLM 0.10.2 and newer "
                 "do; with trajectories.endpoint_api: chat its answers come as text, which is not trained on token by token"
             )
-        end = next(self._ends(ids, stop), None)
+        # As the local sampler would have ended it.
+        end = self._stopping.end(ids, stop)
         finished = end is not None or choice.get("finish_reason") == "stop"
         ids, logprobs = ids[:end], logprobs[:end]
         text = str(self._tokenizer.decode(ids, skip_special_tokens=True))
         return Sample(ids, [float(each) for each in logprobs], text, finished)
-
-    def _ends(self, ids: list[int], stop: StopRule | None) -> Iterator[int]:
-        """Yield after how many tokens the answer is complete, as the local sampler would have ended it."""
-        if stop is not None:
-            for place, token in enumerate(ids, start=1):
-                if token in self._has_backtick and stop(str(self._tokenizer.decode(ids[:place]))):
-                    yield place
 
 
 class ChatEndpoint:
@@ -271,8 +265,3 @@ def _checked(response: httpx.Response, where: str) -> dict[str, Any]:
 
 def _waits() -> list[float]:
     return [float(2**number) for number in range(_TRIES - 1)]
-
-
-def _seed(seed: int, number: int) -> int:
-    """Return the seed of one of a prompt's answers, in 31 bits."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{number}".encode()).digest()[:4], "big") >> 1

@@ -15,6 +15,7 @@ from rllm_assets.compute import ComputeError, Size
 from rllm_assets.compute.cluster import Cluster, busy_error, ray_cluster, require
 from rllm_assets.compute.environment import environment
 from rllm_assets.compute.processes import portable
+from rllm_assets.compute.records import one_line
 from rllm_assets.config import RLLMConfig
 from rllm_assets.rollouts.collect import Verifier as Judging
 from rllm_assets.training.collective import ProcessGroup, WorkerGoneError
@@ -161,7 +162,7 @@ class _Fit:
                     break
             self._ending = ray.get(self._mailbox.ending.remote())
         except RayError as error:
-            raise ComputeError(f"Ray failed while it trained: {_one_line(error)}; call again to go on") from error
+            raise ComputeError(f"Ray failed while it trained: {one_line(error)}; call again to go on") from error
 
     def end(self) -> None:
         """Have the workers stop where they still run, and clean up."""
@@ -180,7 +181,7 @@ class _Fit:
         if self._timed_out():
             raise busy_error(cluster, size, START_SECONDS)
         raise ComputeError(
-            f"training workers were lost more than {RESTARTS} times without a step between: {_one_line(self._failure)}; "
+            f"training workers were lost more than {RESTARTS} times without a step between: {one_line(self._failure)}; "
             "call again to go on from the last checkpoint"
         )
 
@@ -293,7 +294,3 @@ class _Mailbox:
 def _noted(error: Exception) -> BaseException:
     error.add_note(f"in a training worker:\n{traceback.format_exc()}")
     return portable(error)
-
-
-def _one_line(error: Exception | None) -> str:
-    return " ".join(str(error).split())[:500]

@@ -4,16 +4,15 @@ rLLM itself writes the registry without a lock and without a rename. Here a lock
 readers see the old registry or the new one.
 """
 
-import fcntl
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from rllm_assets.data.cache import locked
 from rllm_assets.data.exports.dataset import Dataset, ExportError, Written, in_utf8
 from rllm_assets.data.exports.rllm_rows import COLUMNS, rllm_row, unjudged
 from rllm_assets.data.files import write_text
@@ -84,7 +83,7 @@ def register(
     datasets = home / "datasets"
     datasets.mkdir(parents=True, exist_ok=True)
     written: dict[Path, int] = {}
-    with _locked(datasets / ".registry.json.lock"):
+    with locked(datasets / ".registry.json.lock"):
         registry = _read(datasets / "registry.json")
         entry = registry["datasets"].setdefault(name, {"metadata": {"source": SOURCE}, "splits": {}})
         if not _is_ours(entry):
@@ -105,14 +104,6 @@ def register(
             written[path] = len(rows)
         write_text(datasets / "registry.json", json.dumps(registry, indent=2))
     return written
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock for the block; the kernel gives back that of a process which dies."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _read(path: Path) -> dict[str, Any]:
