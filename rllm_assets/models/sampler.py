@@ -211,17 +211,14 @@ def _draw(logits_BV: Tensor, branch_R: Tensor, uniform_R: Tensor, temperature: f
 
     The vocabulary is cut into blocks: first a block is found, then a token of it, so that only sums of blocks are cumulated.
     """
-    largest_B, best_B = logits_BV.max(-1)
-    mass_BV = logits_BV - largest_B[:, None]
-    if temperature not in (0, 1):
-        mass_BV.div_(temperature)
-    mass_BV.exp_()
+    if temperature == 0:
+        best_B = logits_BV.argmax(-1)
+        logprob_B = logits_BV.log_softmax(-1).gather(1, best_B[:, None])[:, 0]
+        return best_B[branch_R], logprob_B[branch_R]
+    mass_BV = (logits_BV if temperature == 1 else logits_BV / temperature).softmax(-1)
     cut = mass_BV.shape[1] // BLOCK * BLOCK
     whole, rest = mass_BV[:, :cut].unflatten(1, (-1, BLOCK)).sum(-1), mass_BV[:, cut:].sum(-1, keepdim=True)
     cumulative_BJ = torch.cat([whole, rest], dim=1).double().cumsum(-1)
-    total_B = cumulative_BJ[:, -1]
-    if temperature == 0:
-        return best_B[branch_R], -total_B.log().float()[branch_R]
     cumulative_RJ = cumulative_BJ[branch_R]
     block_R, within_R = _invert(cumulative_RJ, uniform_R)
     entries_RE = block_R[:, None] * BLOCK + torch.arange(BLOCK, device=branch_R.device)
@@ -229,7 +226,7 @@ def _draw(logits_BV: Tensor, branch_R: Tensor, uniform_R: Tensor, temperature: f
     mass_RE = mass_BV[branch_R[:, None], entries_RE.clamp(max=mass_BV.shape[1] - 1)].double() * is_entry
     entry_R, _ = _invert(mass_RE.cumsum(-1), within_R)
     chosen_R = block_R * BLOCK + entry_R
-    return chosen_R, (mass_BV[branch_R, chosen_R].log() - total_B.log()[branch_R]).float()
+    return chosen_R, mass_BV[branch_R, chosen_R].log()
 
 
 def _invert(cumulative_RJ: Tensor, uniform_R: Tensor) -> tuple[Tensor, Tensor]:
