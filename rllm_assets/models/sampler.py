@@ -13,11 +13,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from rllm_assets.models.attention import Group, PackedLayout
 from rllm_assets.models.branches import Branches
 from rllm_assets.models.hardware import resolve_dtype
 from rllm_assets.models.loading import final_hidden, head_weight, load_model
+from rllm_assets.models.lora import LoraWeights
 from rllm_assets.models.packed_linear import PackedLinear, can_pack
 from rllm_assets.models.policy import Policy
+from rllm_assets.models.shared_products import SharedProduct, share_products
 from rllm_assets.models.stopping import Stopping, StopRule
 
 # Answers decoded at once: enough rows for efficient matrix products, few enough for memory.
@@ -59,33 +62,32 @@ class Sampler:
         self._model = load_model(policy.base, self._dtype, policy.device)
         self._tokenizer = policy.tokenizer
         self._head = cast(nn.Module, self._model.get_output_embeddings())
-        self._layers = {layer.name: self._model.get_submodule(layer.name) for layer in policy.lora_weights()}
+        self._shared: list[SharedProduct] = []
         if can_pack(self._dtype, policy.device):
             self._head = PackedLinear(head_weight(self._model))
-            for name, layer in self._layers.items():
-                self._layers[name] = PackedLinear(cast(Tensor, layer.weight), cast(Tensor | None, layer.bias))
-                self._model.set_submodule(name, self._layers[name])
+            layout = PackedLayout([Group(4, ())], policy.device)
+            self._shared = share_products(
+                self._model,
+                [layer.name for layer in policy.lora_weights()],
+                lambda: final_hidden(self._model, torch.arange(4, device=policy.device), layout),
+            )
         self._stopping = Stopping(self._tokenizer)
 
     def refresh(self) -> None:
         """Write the policy's current weights, ``W + s B A``, into the copy; never unmerged, so nothing drifts."""
-        with torch.no_grad():
-            for layer in self._policy.lora_weights():
-                product = torch.addmm(layer.weight.float(), layer.lora_b, layer.lora_a, alpha=layer.scale)
-                self._write(layer.name, product)
+        self._write(lambda layer: torch.addmm(layer.weight.float(), layer.lora_b, layer.lora_a, alpha=layer.scale))
 
     def use_base(self) -> None:
         """Write the base's weights into the copy."""
-        with torch.no_grad():
-            for layer in self._policy.lora_weights():
-                self._write(layer.name, layer.weight)
+        self._write(lambda layer: layer.weight)
 
-    def _write(self, name: str, weight: Tensor) -> None:
-        layer = self._layers[name]
-        if isinstance(layer, PackedLinear):
-            layer.write(weight)
-        else:
-            cast(Tensor, layer.weight).copy_(weight)
+    @torch.no_grad()
+    def _write(self, weight_of: Callable[[LoraWeights], Tensor]) -> None:
+        layers = {layer.name: layer for layer in self._policy.lora_weights()}
+        for shared in self._shared:
+            shared.write([weight_of(layers.pop(name)) for name in shared.names])
+        for name, layer in layers.items():
+            cast(Tensor, self._model.get_submodule(name).weight).copy_(weight_of(layer))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of last hidden states, in fp32."""

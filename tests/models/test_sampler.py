@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM
 
 from rllm_assets.config import ModelConfig
 from rllm_assets.models.branches import Branches
-from rllm_assets.models.packed_linear import PackedLinear, can_pack
+from rllm_assets.models.packed_linear import can_pack
 from rllm_assets.models.packing import pack
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.sampler import Sampler
@@ -150,7 +150,12 @@ def test_packed_weights_are_the_merged_ones(policy):
         for mine, known in zip(target.policy_parameters(), policy.policy_parameters(), strict=True):
             mine.data.copy_(known)
     samplers = Sampler(packed), Sampler(plain)
-    assert any(isinstance(module, PackedLinear) for module in samplers[0]._model.modules())
+    # Of a layer's seven matrices, those of queries, keys and values are one product, and so are those of gate and up.
+    ends = [[name.rpartition(".")[2] for name in shared.names] for shared in samplers[0]._shared]
+    assert ends == [["q_proj", "k_proj", "v_proj"], ["o_proj"], ["gate_proj", "up_proj"], ["down_proj"]] * (
+        len(ends) // 4
+    )
+    assert len(ends) >= 4
     for sampler in samplers:
         sampler.refresh()
     samplers[0].use_base()
