@@ -69,17 +69,16 @@ def cluster(environment):
     process = subprocess.Popen(
         [str(part) for part in start], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "Ray runtime started" in line:
-            break
-    else:
-        pytest.fail("Ray did not start")
-    address = f"http://127.0.0.1:{dashboard}"
-    wait_for_agent(address)
-    yield {**environment, "RAY_ADDRESS": address}
-    process.terminate()
-    process.wait(60)
+    try:
+        assert process.stdout is not None
+        if not any("Ray runtime started" in line for line in process.stdout):
+            pytest.fail("Ray did not start")
+        address = f"http://127.0.0.1:{dashboard}"
+        wait_for_agent(address)
+        yield {**environment, "RAY_ADDRESS": address}
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 def test_the_whole_graph_runs_as_ray_jobs(cluster, tmp_path):
