@@ -41,9 +41,14 @@ def start(tmp_path, *arguments, preexec_fn=None):
 
 
 def heed_signals():
-    """Undo what `nohup` and a shell without job control do to the tests."""
-    for signum in (signal.SIGINT, signal.SIGHUP):
+    """Undo what `nohup` and a shell without job control do to the tests; Dagster then lets SIGTERM be ignored like SIGINT."""
+    for signum in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(signum, signal.SIG_DFL)
+
+
+def heed_all_but_interrupts():
+    heed_signals()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def demo(tmp_path, *arguments):
@@ -105,12 +110,7 @@ def environment(process):
 def test_it_can_be_stopped_where_a_script_started_it_in_the_background(tmp_path, tiny_model):
     write_benchmark(tmp_path / "benchmarks", tiny_model)
     # Such a shell ignores SIGINT for what it starts with `&`, and so does all that this starts.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        process = start(tmp_path, "--select", "historical_issues,trajectories")
-    finally:
-        signal.signal(signal.SIGINT, before)
-    with process:
+    with start(tmp_path, "--select", "historical_issues,trajectories", preexec_fn=heed_all_but_interrupts) as process:
         while "started" not in (line := process.stdout.readline()):
             assert line, "it ended before a step began"
         process.send_signal(signal.SIGINT)

@@ -62,9 +62,11 @@ def wait_for_agent(address):
 @pytest.fixture
 def cluster(environment):
     """A Ray of our own with its dashboard, where jobs are submitted, and the environment to reach it."""
-    gcs, dashboard, client = free_ports(3)
+    gcs, dashboard, client, agent = free_ports(4)
     start = [BIN / "ray", "start", "--head", "--block", "--num-cpus=2", f"--port={gcs}", "--dashboard-host=127.0.0.1"]
     start += [f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}", "--include-dashboard=true"]
+    # Where jobs are taken, on a port that another Ray of this machine has by default.
+    start += [f"--dashboard-agent-listen-port={agent}"]
     start += ["--disable-usage-stats", "--node-ip-address=127.0.0.1"]
     process = subprocess.Popen(
         [str(part) for part in start], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
