@@ -15,20 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from rllm_assets.assets import checks
-from rllm_assets.assets.display import LIBRARY_ERRORS, refusing
 from rllm_assets.automation.backfill import TO_THE_GATE
 from rllm_assets.automation.partitions import benchmarks
 from rllm_assets.automation.sources import observe_benchmark
 from rllm_assets.data.benchmarks import find_benchmark
-from rllm_assets.data.tables import attempts_from_table, attempts_to_table, issues_from_table, write_table
-from rllm_assets.data.trajectories import Attempt
-from rllm_assets.data.verdicts import Verdict
+from rllm_assets.data.tables import attempts_from_table, issues_from_table
 from rllm_assets.definitions import defs
 from rllm_assets.resources.artefacts import Artefacts
 from rllm_assets.serving import ServingError, stop_endpoint
 from rllm_assets.tracking.ancestry import dependence, verify
-from rllm_assets.tracking.lineage import LineageRecord, read_lineage, write_lineage
+from rllm_assets.tracking.lineage import read_lineage
+from tests.assets.failures import failure_of
 
 ASSETS = [*TO_THE_GATE, "deployed_endpoint"]
 
@@ -347,135 +344,3 @@ def test_each_benchmark_has_an_endpoint_of_its_own():
     assert all(re.fullmatch(r"[a-z][a-z0-9-]{0,39}", found) for found in names)
     with pytest.raises(dg.Failure, match=r"longer than 40 characters; set a shorter serving\.name"):
         name("rllm", "a" * 36)
-
-
-def failure_of(result):
-    (event,) = [e for e in result.all_events if e.is_step_failure]
-    return event.step_failure_data.error.message, event
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (
-            {"training.lerning_rate": 1},
-            "run config: unknown key training.lerning_rate; did you mean training.learning_rate?",
-        ),
-        ({"training.gae_lambda": 0.5}, "training.gae_lambda has no effect without a critic"),
-        ({"splits.val_fraction": 0.999}, "groups would be held out"),
-    ],
-)
-def test_bad_run_config_fails_with_one_clear_message(make_graph, overrides, message):
-    graph = make_graph(trajectories={"rollouts_per_issue": 1})
-    if "splits.val_fraction" in overrides:
-        assert graph.materialize("historical_issues", "trajectories").success
-        result = graph.materialize("train_split", "val_split", "test_split", overrides=overrides, raise_on_error=False)
-    else:
-        assert graph.materialize("historical_issues").success
-        result = graph.materialize("trajectories", overrides=overrides, raise_on_error=False)
-    assert not result.success
-    assert message in failure_of(result)[0]
-
-
-def test_an_asset_without_its_input_says_what_to_materialize(make_graph):
-    result = make_graph().materialize("trajectories", raise_on_error=False)
-    assert "historical_issues of 'tiny' is not materialized" in failure_of(result)[0]
-
-
-def test_a_model_that_does_not_load_is_named(make_graph, tmp_path):
-    graph = make_graph()
-    assert graph.materialize("historical_issues").success
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "model.safetensors").write_bytes(b"no")
-    result = graph.materialize("trajectories", overrides={"model.name": str(broken)}, raise_on_error=False)
-    message, event = failure_of(result)
-    assert message.strip().startswith(
-        f"dagster._core.definitions.events.Failure: tiny: the tokenizer of {broken} does not load: "
-    )
-    assert "\n" not in message.strip()
-    assert event.step_failure_data.user_failure_data is not None
-    assert event.step_failure_data.error.cause is None
-    assert not any(e.is_step_up_for_retry for e in result.all_events)
-
-
-def test_every_error_of_the_library_that_is_refused_exists():
-    for module, names in LIBRARY_ERRORS.items():
-        for name in names:
-            error = getattr(importlib.import_module(module), name)
-            with pytest.raises(dg.Failure, match=r"^tiny: two lines$") as caught, refusing("tiny"):
-                raise error("two\n  lines")
-            assert caught.value.allow_retries is False
-
-
-def test_other_errors_are_not_refused():
-    with pytest.raises(ZeroDivisionError), refusing("tiny"):
-        raise ZeroDivisionError
-
-
-def gold(number, resolved):
-    verdict = Verdict(status="resolved" if resolved else "failed", reason="" if resolved else "case 1: 3 instead of 4")
-    return Attempt(
-        instance_id=f"tiny-{number}",
-        group=f"tiny/sums.add_{number}",
-        kind="gold",
-        attempt=0,
-        prompt=[{"role": "user", "content": "?"}],
-        response="!",
-        response_tokens=1,
-        finished=True,
-        verdict=verdict,
-        reward=float(resolved),
-    )
-
-
-@pytest.mark.parametrize(("resolved", "goes_on"), [([True, False, True], True), ([False, False], False)])
-def test_a_fix_that_fails_as_an_answer_stops_nothing_unless_all_do(tmp_path, resolved, goes_on):
-    directory = tmp_path / "trajectories" / "tiny"
-    table = attempts_to_table(gold(number, fixed) for number, fixed in enumerate(resolved))
-    directory.mkdir(parents=True)
-    write_table(table, directory / "trajectories.parquet")
-    write_lineage(directory, LineageRecord(asset="trajectories", partition="tiny", data_version="v"))
-    after = []
-
-    @dg.asset(partitions_def=benchmarks)
-    def trajectories():
-        """Stands in for the one whose artefact lies there already."""
-
-    @dg.asset(partitions_def=benchmarks, deps=["trajectories"])
-    def splits():
-        after.append("splits")
-
-    with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions("benchmarks", ["tiny"])
-        result = dg.materialize(
-            [trajectories, splits, checks.every_fix_resolves],
-            partition_key="tiny",
-            instance=instance,
-            resources={"artefacts": Artefacts(root=str(tmp_path))},
-            raise_on_error=False,
-        )
-    assert (result.success, bool(after)) == (goes_on, goes_on)
-    (evaluation,) = result.get_asset_check_evaluations()
-    assert not evaluation.passed
-    assert evaluation.metadata["left_out"].value == resolved.count(False)
-    assert evaluation.metadata["fixes"].value == len(resolved)
-    assert "tiny-1: case 1: 3 instead of 4" in evaluation.metadata["failing"].value
-
-
-def test_checks_are_blocking_where_going_on_would_spoil_what_follows():
-    blocking = {
-        key.name: defs.resolve_asset_graph().get(key).blocking for key in defs.resolve_asset_graph().asset_check_keys
-    }
-    assert blocking == {
-        "every_fix_resolves": True,
-        "nothing_is_on_two_sides": True,
-        "no_near_duplicates_across": True,
-        "no_held_out_report_is_quoted": True,
-        "nothing_foreign_is_trained_on": True,
-        "every_split_fix_resolves": True,
-        "enough_on_each_side": True,
-        "classes_are_on_both_sides": True,
-        "adapter_fits_its_base": True,
-        "gate_has_passed": False,
-    }

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from rllm_assets.data.issues import Issue, Rejected
+from rllm_assets.data.sources import github as source
 from tests.data.fake_github import FakeGitHub
 from tests.data.repositories import commit, git
 
@@ -118,3 +120,16 @@ def publish(history: History, github: FakeGitHub) -> None:
         commits=[("2024-02-05T11:00:00Z", "Five")],
     )
     pull(REPO, 15, "Never mind", "Fixes #1", merged_at=None, updated_at="2024-02-06T00:00:00Z")
+
+
+def read(github, clone, **options):
+    """Return the issues, and the rows that are none, of a reading."""
+    options = {"repo": REPO, "api": github.address, "clock": github.clock.clock, **options}
+    found = list(source.read(clone, "bench", **options))
+    return [row for row in found if isinstance(row, Issue)], [row for row in found if isinstance(row, Rejected)]
+
+
+def kept(cache, name):
+    """Return a file of what is kept."""
+    (path,) = cache.glob(f"github/*__o__calc/{name}")
+    return path

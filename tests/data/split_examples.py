@@ -1,6 +1,9 @@
 """Issues that have nothing in common but what a test gives them."""
 
+import hashlib
+
 from rllm_assets.data.issues import Case, FunctionTask, Issue, RepositoryTask, Source, unified_diff
+from rllm_assets.data.splits import SIDES
 
 _SYLLABLES = ("ba", "ce", "di", "fo", "gu", "ka", "le", "mi", "no", "pu")
 
@@ -45,3 +48,36 @@ def _issue(number: int, fields: dict[str, object]) -> Issue:
         "source": Source(benchmark="b", kind="k", file="f", line=number),
     }
     return Issue.model_validate({**known, **fields})
+
+
+def drawn(seed, purpose, place):
+    """What the documentation says: the first 8 bytes of SHA-256 of seed, purpose and place, as a number from 0 to 1."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{purpose}:{place}".encode()).digest()[:8], "big") / 2**64
+
+
+def where(found):
+    """The side, with the fold, or the reason, of each issue by its id."""
+    placed = {i.instance_id: ("train", fold) for i, fold in zip(found.train, found.folds, strict=True)}
+    placed |= {i.instance_id: ("val",) for i in found.val} | {i.instance_id: ("test",) for i in found.test}
+    return placed | {row.reason.partition(":")[0]: ("quarantined", row.category, row.reason) for row in found.rejected}
+
+
+def place_of(name, side):
+    """The first of some numbered names that the default seed puts on a side."""
+    return next(found for n in range(1000) if SIDES[drawn(0, "side", found := name.format(n)) < 0.3] == side)
+
+
+def seed_with(count, places):
+    """The first seed that holds out so many of some places."""
+    return next(seed for seed in range(1000) if sum(drawn(seed, "side", place) < 0.3 for place in places) == count)
+
+
+def mined(commit):
+    """The source of an issue that was mined from a commit."""
+    return Source(benchmark="b", kind="git", file=commit)
+
+
+# A fix that several issues may share.
+ANCESTOR = diff(777, "m.py")
+# Enough issues for every side.
+BED = [function_issue(n) for n in range(25)]

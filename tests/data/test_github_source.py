@@ -1,49 +1,16 @@
 """The source `github`: what becomes of merged pull requests, what is asked for, and what is kept."""
 
-import json
 import logging
 import re
 
 import pytest
 
-from rllm_assets.data.benchmarks import BenchmarkError, read_benchmark
-from rllm_assets.data.github.client import GitHubError, UnavailableError
-from rllm_assets.data.issues import Issue, Rejected, RepositoryTask
-from rllm_assets.data.sources import github as source
+from rllm_assets.data.benchmarks import read_benchmark
+from rllm_assets.data.issues import RepositoryTask
 from rllm_assets.data.sources import load_issues
-from tests.data.fake_github import TOKEN, FakeGitHub
-from tests.data.github_history import REPO, History, make_history, publish
+from tests.data.fake_github import TOKEN
+from tests.data.github_history import REPO, kept, make_history, read
 from tests.data.repositories import commit
-
-
-@pytest.fixture(scope="module")
-def history(tmp_path_factory) -> History:
-    return make_history(tmp_path_factory.mktemp("history") / "calc")
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("RLLM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def github(cache, history):
-    with FakeGitHub().running() as server:
-        publish(history, server)
-        yield server
-
-
-def read(github, clone, **options):
-    options = {"repo": REPO, "api": github.address, "clock": github.clock.clock, **options}
-    found = list(source.read(clone, "bench", **options))
-    return [row for row in found if isinstance(row, Issue)], [row for row in found if isinstance(row, Rejected)]
-
-
-def kept(cache, name):
-    (path,) = cache.glob(f"github/*__o__calc/{name}")
-    return path
 
 
 def test_merged_pull_requests_become_the_issues_they_closed(github, history):
@@ -347,76 +314,6 @@ def test_what_is_shown_only_in_part_is_told_and_asked_for_again(github, history)
     assert [issue.instance_id for issue in read(github, history.clone)[0]] == ["o__calc-10", "o__calc-11", "o__calc-12"]
 
 
-def test_a_process_that_dies_loses_what_it_was_about(github, history, cache):
-    for number in range(200, 230):
-        github.pull(REPO, number, "more", merged_at=f"2024-02-06T00:00:{number - 200:02}Z", base=history["head"])
-    github.fault("graphql", 401, {"message": "Bad credentials"}, after=2)
-    with pytest.raises(GitHubError, match="does not accept the token"):
-        read(github, history.clone)
-    whole = kept(cache, "pull_requests.jsonl").read_bytes()
-    assert whole.count(b"\n") == 20
-    # Killed while it wrote: half a line, and a cursor that has not moved on.
-    with kept(cache, "pull_requests.jsonl").open("ab") as file:
-        file.write(b'{"number": 215, "title": "' + b"x" * 200_000)
-    github.requests.clear()
-    assert len(read(github, history.clone)[0]) == 3
-    assert [request.numbers for request in github.requests if request.method == "POST"] == [[*range(215, 230)]]
-    assert kept(cache, "pull_requests.jsonl").read_bytes().startswith(whole)
-    assert kept(cache, "pull_requests.jsonl").read_bytes().count(b"\n") == 35
-
-
-def test_what_is_kept_and_damaged_is_read_again(github, history, cache, caplog):
-    expected = read(github, history.clone)
-    for name, damage in (("listing.jsonl", b"{]\n"), ("pull_requests.jsonl", b"\xff\xfe\n"), ("cursor.json", b"x\n")):
-        path = kept(cache, name)
-        path.write_bytes(damage + path.read_bytes().split(b"\n", 1)[1])
-        assert read(github, history.clone) == expected
-    assert caplog.messages == [
-        f"{kept(cache, 'listing.jsonl')}:1 cannot be read; the list is read anew",
-        f"{kept(cache, 'cursor.json')} cannot be read, so the list is read anew: Expecting value: line 1 column 1 (char 0)",
-    ]
-
-
-@pytest.mark.parametrize("fault", [{"status": 502}, {"status": 403, "headers": {"retry-after": "3600"}}])
-def test_what_is_kept_serves_while_github_does_not_answer(github, history, caplog, fault):
-    github.touch(REPO, 14, "2024-03-01T12:00:00Z")
-    expected = read(github, history.clone)
-    github.fault("", times=99, **fault)
-    assert read(github, history.clone) == expected
-    assert caplog.messages[-1].endswith("; going on with what is kept, which is complete up to 2024-03-01T12:00:00Z")
-
-
-def test_what_is_kept_does_not_pass_for_more_than_it_is(github, history):
-    """The list ends before the clone's commit: what was merged in between is not known."""
-    read(github, history.clone)
-    github.fault("", 502, times=99)
-    with pytest.raises(UnavailableError, match="6 times; run again later"):
-        read(github, history.clone)
-
-
-def test_nothing_is_written_but_what_is_kept(github, history, cache, tmp_path):
-    read(github, history.clone)
-    directory = kept(cache, "cursor.json").parent
-    assert directory.name == f"{github.address.removeprefix('http://').replace(':', '_')}__o__calc"
-    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()) == [
-        f"cache/github/{directory.name}.lock",
-        *(f"cache/github/{directory.name}/{name}" for name in ("cursor.json", "listing.jsonl", "pull_requests.jsonl")),
-    ]
-    assert TOKEN not in "".join(path.read_text() for path in directory.rglob("*") if path.is_file())
-
-
-def test_what_is_kept_can_be_read_elsewhere_without_a_network(github, history, cache, tmp_path):
-    issues, _ = read(github, history.clone)
-    copied = tmp_path / "elsewhere.jsonl"
-    copied.write_bytes(kept(cache, "pull_requests.jsonl").read_bytes())
-    github.requests.clear()
-    found = list(source.read_files(copied, "bench", folder=history.clone.parent))
-    again = [row for row in found if isinstance(row, Issue)]
-    assert [issue.content_hash for issue in again] == [issue.content_hash for issue in issues]
-    assert (again[0].source.file, again[0].source.line) == ("elsewhere.jsonl", 1)
-    assert github.requests == []
-
-
 def test_progress_is_told_where_somebody_listens(github, history, caplog):
     caplog.set_level(logging.INFO, logger="rllm_assets.data")
     read(github, history.clone, revision=history["two"])
@@ -424,54 +321,3 @@ def test_progress_is_told_where_somebody_listens(github, history, caplog):
         "o/calc: 2 pull requests to read, 3 merged after the clone's commit",
         "o/calc: 2 merged pull requests, of which 0 close no issue and are left out",
     ]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"repo": "calc"}, "options.repo: owner/name is expected, not 'calc'"),
-        ({}, "calc came from does not say"),
-        ({"repo": "../.."}, "options.repo: owner/name is expected, not '../..'"),
-        ({"api": "http://api.github.com"}, "options.api: an address is expected, https://api.github.com or"),
-        ({"api": "https://a@b.c"}, "options.api: an address is expected"),
-        ({"api": "https://a.b?x=1"}, "options.api: an address is expected"),
-        ({"since": "lately"}, "options.since: a day or a time in ISO 8601 is expected, not 'lately'"),
-        ({"since": 2023}, "options.since: a day or a time in ISO 8601 is expected, not 2023"),
-        ({"without_issue": "yes"}, "options.without_issue: true or false is expected, not 'yes'"),
-        ({"pages": 3}, "options.pages: unknown to the source github; "),
-        ({"clones": "x"}, "options.clones: without effect: path is a clone, which holds the commits"),
-        ({"token": "MY_TOKEN", "repo": REPO}, "options.token: the environment variable MY_TOKEN is not set"),
-    ],
-)
-def test_a_wrong_option_is_named(cache, history, tmp_path, monkeypatch, options, message):
-    monkeypatch.delenv("MY_TOKEN", raising=False)
-    path = tmp_path / "benchmark.yaml"
-    path.write_text(json.dumps({"id": "b", "source": "github", "path": str(history.clone), "options": options}))
-    with pytest.raises(BenchmarkError) as caught:
-        load_issues(read_benchmark(path))
-    assert message in str(caught.value)
-
-
-@pytest.mark.parametrize("value", [TOKEN, "github_pat_11ABC", "0123456789abcdef0123456789abcdef01234567", "a b", 3])
-def test_a_token_in_the_place_of_its_name_is_not_repeated(cache, history, tmp_path, value):
-    path = tmp_path / "benchmark.yaml"
-    path.write_text(
-        json.dumps({"id": "b", "source": "github", "path": str(history.clone), "options": {"token": value}})
-    )
-    with pytest.raises(BenchmarkError) as caught:
-        load_issues(read_benchmark(path))
-    expected = f"{path}: options.token: the name of an environment variable is expected, and never a token itself"
-    assert str(caught.value) == expected
-
-
-@pytest.mark.parametrize(
-    ("since", "expected"),
-    [
-        ("2023-01-01", "2023-01-01T00:00:00Z"),
-        ("2023-01-01T02:00:00+02:00", "2023-01-01T00:00:00Z"),
-        ("2023-01-01T02:00:00Z", "2023-01-01T02:00:00Z"),
-        (None, ""),
-    ],
-)
-def test_times_are_written_as_github_does(since, expected):
-    assert source.utc(since) == expected
