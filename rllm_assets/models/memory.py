@@ -60,8 +60,8 @@ def _known_weights(name: str) -> int | None:
 
     try:
         return sum(get_safetensors_metadata(name).parameter_count.values())
-    # Without the hub, or of a model without safetensors, `find_model` says what is wrong. The hub's client lets errors of its HTTP
-    # library through, which is another one from version to version.
+    # Without the hub, or of a model without safetensors, `find_model` says what is wrong. The hub's client lets errors of its
+    # HTTP library through, which is another one from version to version.
     except Exception:  # noqa: BLE001
         return None
 
