@@ -9,7 +9,7 @@ TORCH_INDEX ?=
 SEED ?= 0
 
 export DAGSTER_DISABLE_TELEMETRY := yes
-export OMP_WAIT_POLICY := passive
+export OMP_WAIT_POLICY ?= passive
 
 .PHONY: setup demo dev test test-long attack lint clean
 

@@ -31,6 +31,7 @@ class _TokenLogprobs(torch.autograd.Function):
         entropy_T = torch.empty_like(logprob_T)
         expected_UW = torch.empty_like(hidden_UW) if needs_gradient else None
         size, block = ON_CPU if hidden_UW.device.type == "cpu" else ON_ACCELERATOR
+        scratch = _Scratch(min(size, len(hidden_UW)) * min(block, len(weight)), weight)
         for start in range(0, len(hidden_UW), size):
             chunk = slice(start, start + size)
             asked = ((reader_T >= start) & (reader_T < start + size)).nonzero()[:, 0]
@@ -42,6 +43,7 @@ class _TokenLogprobs(torch.autograd.Function):
                 token_T[asked],
                 temperature,
                 needs_gradient,
+                scratch,
             )
             logprob_T[asked] = softmax.chosen_T - softmax.normalizer_N[row_T]
             entropy_T[asked] = softmax.entropy_N[row_T]
@@ -65,6 +67,18 @@ class _TokenLogprobs(torch.autograd.Function):
         return gradient_UW.to(expected_UW.dtype), None, None, None, None
 
 
+class _Scratch:
+    """Memory for the numbers of one chunk and block, used again for each: what a processor's cache holds stays there."""
+
+    def __init__(self, entries: int, weight: Tensor) -> None:
+        fp32 = torch.float32
+        self._memory = [weight.new_empty(entries, dtype=dtype) for dtype in (weight.dtype, fp32, fp32)]
+
+    def shaped(self, rows: int, columns: int) -> list[Tensor]:
+        """Return tensors of this shape: one in the head's dtype and two in fp32."""
+        return [memory[: rows * columns].view(rows, columns) for memory in self._memory]
+
+
 class _OnlineSoftmax:
     """The softmax over the vocabulary, for a chunk of hidden states.
 
@@ -83,6 +97,7 @@ class _OnlineSoftmax:
         token_T: Tensor,
         temperature: float,
         expect: bool,
+        scratch: _Scratch,
     ) -> None:
         self.expected_NW = torch.zeros(hidden_NW.shape, dtype=torch.float32, device=hidden_NW.device)
         self.chosen_T = self.expected_NW.new_zeros(len(token_T))
@@ -91,7 +106,8 @@ class _OnlineSoftmax:
         largest = torch.full_like(total, -1e30)
         first = 0
         for block_VW in blocks:
-            logits_NV = (hidden_NW @ block_VW.T).float()
+            low_NV, logits_NV, weights_NV = scratch.shaped(len(hidden_NW), len(block_VW))
+            logits_NV.copy_(torch.mm(hidden_NW, block_VW.T, out=low_NV))
             if temperature != 1:
                 logits_NV.div_(temperature)
             here = ((token_T >= first) & (token_T < first + len(block_VW))).nonzero()[:, 0]
@@ -102,11 +118,11 @@ class _OnlineSoftmax:
             shrink = shift.exp()
             moment, total = shrink * (moment + shift * total), shrink * total
             centred_NV = logits_NV.sub_(largest[:, None])
-            weights_NV = centred_NV.exp()
+            torch.exp(centred_NV, out=weights_NV)
             total += weights_NV.sum(-1)
-            moment += torch.linalg.vecdot(weights_NV, centred_NV)
+            moment += centred_NV.mul_(weights_NV).sum(-1)
             if expect:
-                self.expected_NW.mul_(shrink[:, None]).add_(weights_NV.to(block_VW.dtype) @ block_VW)
+                self.expected_NW.mul_(shrink[:, None]).add_(low_NV.copy_(weights_NV) @ block_VW)
         self.normalizer_N = largest + total.log()
         self.entropy_N = total.log() - moment / total
         self.expected_NW.div_(total[:, None])
