@@ -16,7 +16,7 @@ export OMP_WAIT_POLICY ?= passive
 setup: $(VENV)/.ready
 	@$(BIN)/python -m rllm_assets.scripts.check_machine
 
-$(VENV)/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml $(wildcard rllm_assets/models/kernels/*.cpp rllm_assets/models/kernels/*.h)
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed: make setup PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# torch first and alone: any other package would take the newest build with gigabytes of CUDA.

@@ -9,11 +9,11 @@ CHAT_TEMPLATE = (
 SPECIAL = ["<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
 
 
-def make_tiny_model(directory: Path, seed: int = 0, **overrides: object) -> Path:
-    """Write the model; weights are larger than usual so that its distributions are not uniform."""
+def make_tiny_model(directory: Path, seed: int = 0, family: str = "llama", **overrides: object) -> Path:
+    """Write the model, or one of another family; weights are larger than usual so that its distributions are not uniform."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: index for index, token in enumerate([*SPECIAL, *alphabet, "```", "python"])}
@@ -39,7 +39,7 @@ def make_tiny_model(directory: Path, seed: int = 0, **overrides: object) -> Path
         **overrides,
     }
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(LlamaConfig(**settings))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **settings))
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory

@@ -85,22 +85,13 @@ class PackedLayout:
             start += sum(map(len, positions[-2:]))
         self.position_ids = torch.cat(positions).to(device)
         self._pairs = sum(block.pairs for block in self._blocks) if device.type == "cpu" else None
-        self._causal: Tensor | None = None
 
     def attend(self, layer: int, q_HND: Tensor, k_KND: Tensor, v_KND: Tensor, scale: float) -> Tensor:
         """Return the attention's output, N × H × D."""
-        causal = self._among_prompts(q_HND.dtype) if self._is_dense(len(q_HND)) else None
-        return torch.cat([part for block in self._blocks for part in block.attend(q_HND, k_KND, v_KND, scale, causal)])
-
-    def _is_dense(self, heads: int) -> bool:
-        return self._pairs is not None and heads * self._pairs <= MAX_KEPT_WEIGHTS
-
-    def _among_prompts(self, dtype: torch.dtype) -> Tensor:
-        """Return what is added to the scores of the longest prompt; a shorter one takes a corner of it."""
-        if self._causal is None:
-            longest = max(block.first_response - block.start for block in self._blocks)
-            self._causal = torch.full((longest, longest), float("-inf"), dtype=dtype).triu(1)
-        return self._causal
+        is_dense = self._pairs is not None and len(q_HND) * self._pairs <= MAX_KEPT_WEIGHTS
+        return torch.cat(
+            [part for block in self._blocks for part in block.attend(q_HND, k_KND, v_KND, scale, is_dense)]
+        )
 
 
 @dataclass(frozen=True)
@@ -116,7 +107,7 @@ class _Block:
     token_RC: Tensor
     own_N: Tensor
     depths: Tensor
-    mask: "_Mask"
+    seen_CT: Tensor
 
     @property
     def pairs(self) -> int:
@@ -137,23 +128,21 @@ class _Block:
             own_RC[row, : len(tokens)] = tokens >= known
             known = max(known, max(response, default=-1) + 1)
         among_response = torch.ones((longest, longest), dtype=torch.bool).tril()
-        mask = torch.cat([torch.ones((longest, group.prompt), dtype=torch.bool), among_response], dim=1)
+        seen_CT = torch.cat([torch.ones((longest, group.prompt), dtype=torch.bool), among_response], dim=1)
         return cls(
             start,
             first,
             token_RC.to(device),
             own_RC.flatten().nonzero()[:, 0].to(device),
             own_RC.nonzero()[:, 1],
-            _Mask(mask, device),
+            seen_CT.to(device),
         )
 
-    def attend(
-        self, q_HND: Tensor, k_KND: Tensor, v_KND: Tensor, scale: float, causal: Tensor | None
-    ) -> Iterator[Tensor]:
-        """Yield the output of the prompt and of the responses, by products that keep their weights where `causal` is given."""
+    def attend(self, q_HND: Tensor, k_KND: Tensor, v_KND: Tensor, scale: float, is_dense: bool) -> Iterator[Tensor]:
+        """Yield the output of the prompt and of the responses, by products that keep their weights where `is_dense`."""
         prompt = slice(self.start, self.first_response)
         k_KPD, v_KPD = k_KND[:, prompt], v_KND[:, prompt]
-        among = _attend_to_prompt(q_HND[None, :, prompt], k_KPD[None], v_KPD[None], scale, causal)
+        among = _attend_to_prompt(q_HND[None, :, prompt], k_KPD[None], v_KPD[None], scale, is_dense)
         yield among[0].transpose(0, 1)
         rows = self.token_RC.shape[0]
         if rows == 0:
@@ -164,12 +153,12 @@ class _Block:
         # Keys of the prompt are expanded, not computed again; the gradient sums over the rows.
         k_RKTD = torch.cat([k_KPD.expand(rows, -1, -1, -1), k_RKCD], dim=2)
         v_RKTD = torch.cat([v_KPD.expand(rows, -1, -1, -1), v_RKCD], dim=2)
-        if causal is not None:
-            out_RHCD = dense_attention(q_RHCD, k_RKTD, v_RKTD, self.mask.added(q_RHCD.dtype), scale)
+        if is_dense:
+            out_RHCD = dense_attention(q_RHCD, k_RKTD, v_RKTD, scale)
         else:
             # Kernels that share key heads take no mask.
             k_RHTD, v_RHTD = (x.repeat_interleave(len(q_HND) // len(k_KND), 1) for x in (k_RKTD, v_RKTD))
-            out_RHCD = scaled_dot_product_attention(q_RHCD, k_RHTD, v_RHTD, attn_mask=self.mask.seen_CT, scale=scale)
+            out_RHCD = scaled_dot_product_attention(q_RHCD, k_RHTD, v_RHTD, attn_mask=self.seen_CT, scale=scale)
         yield _taken(out_RHCD.transpose(1, 2).flatten(0, 1), self.own_N)
 
 
@@ -178,23 +167,7 @@ def _taken(rows: Tensor, which: Tensor) -> Tensor:
     return embedding(which, rows.flatten(1)).unflatten(-1, rows.shape[1:])
 
 
-class _Mask:
-    """Who sees whom, for the kernel that takes it as booleans and for the one that adds it."""
-
-    def __init__(self, seen_CT: Tensor, device: torch.device) -> None:
-        self.seen_CT = seen_CT.to(device)
-        self._added: Tensor | None = None
-
-    def added(self, dtype: torch.dtype) -> Tensor:
-        """Return 0 for what is seen and minus infinity for the rest."""
-        if self._added is None:
-            zeros = torch.zeros(self.seen_CT.shape, dtype=dtype, device=self.seen_CT.device)
-            self._added = zeros.masked_fill_(~self.seen_CT, float("-inf"))
-        return self._added
-
-
-def _attend_to_prompt(q: Tensor, k: Tensor, v: Tensor, scale: float, causal: Tensor | None) -> Tensor:
-    if causal is not None:
-        length = k.shape[2]
-        return dense_attention(q, k, v, causal[:length, :length], scale)
+def _attend_to_prompt(q: Tensor, k: Tensor, v: Tensor, scale: float, is_dense: bool) -> Tensor:
+    if is_dense:
+        return dense_attention(q, k, v, scale)
     return scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1])

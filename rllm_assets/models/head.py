@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rllm_assets.models import kernels
+
 # Hidden states of a chunk and entries of a block: 8 MB of logits in fp32 on a CPU, 128 MB on an accelerator.
 ON_CPU, ON_ACCELERATOR = (512, 4096), (2048, 16384)
 # Tokens whose rows of the head are taken out at once.
@@ -107,22 +109,25 @@ class _OnlineSoftmax:
         first = 0
         for block_VW in blocks:
             low_NV, logits_NV, weights_NV = scratch.shaped(len(hidden_NW), len(block_VW))
-            logits_NV.copy_(torch.mm(hidden_NW, block_VW.T, out=low_NV))
-            if temperature != 1:
-                logits_NV.div_(temperature)
+            torch.mm(hidden_NW, block_VW.T, out=low_NV)
             here = ((token_T >= first) & (token_T < first + len(block_VW))).nonzero()[:, 0]
-            self.chosen_T[here] = logits_NV[row_T[here], token_T[here] - first]
+            self.chosen_T[here] = low_NV[row_T[here], token_T[here] - first].float() / temperature
             first += len(block_VW)
-            before, largest = largest, torch.maximum(largest, logits_NV.amax(-1))
-            shift = before - largest
-            shrink = shift.exp()
-            moment, total = shrink * (moment + shift * total), shrink * total
-            centred_NV = logits_NV.sub_(largest[:, None])
-            torch.exp(centred_NV, out=weights_NV)
-            total += weights_NV.sum(-1)
-            moment += centred_NV.mul_(weights_NV).sum(-1)
+            if kernels.are_usable(low_NV.dtype, low_NV.device):
+                shrink = kernels.online_softmax_(low_NV, largest, total, moment, 1 / temperature)
+            else:
+                logits_NV.copy_(low_NV).div_(temperature)
+                before, largest = largest, torch.maximum(largest, logits_NV.amax(-1))
+                shift = before - largest
+                shrink = shift.exp()
+                moment, total = shrink * (moment + shift * total), shrink * total
+                centred_NV = logits_NV.sub_(largest[:, None])
+                torch.exp(centred_NV, out=weights_NV)
+                total += weights_NV.sum(-1)
+                moment += centred_NV.mul_(weights_NV).sum(-1)
+                low_NV.copy_(weights_NV)
             if expect:
-                self.expected_NW.mul_(shrink[:, None]).add_(low_NV.copy_(weights_NV) @ block_VW)
+                self.expected_NW.mul_(shrink[:, None]).add_(low_NV @ block_VW)
         self.normalizer_N = largest + total.log()
         self.entropy_N = total.log() - moment / total
         self.expected_NW.div_(total[:, None])

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils.integrations import dequantize_module_weight
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -16,12 +17,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from rllm_assets.config import ModelConfig
 from rllm_assets.models.embedded import ModelError
 from rllm_assets.models.found import BaseModel, find_model
-from rllm_assets.models.hardware import default_device, resolve_dtype
+from rllm_assets.models.fused_layers import fuse_layers
+from rllm_assets.models.hardware import default_device, keep_freed_memory, resolve_dtype
 from rllm_assets.models.head import token_logprobs
 from rllm_assets.models.loading import final_hidden, head_weight, load_model, load_tokenizer, prompt_limit
 from rllm_assets.models.lora import LoraWeights, fuse_lora_layers, lora_weights
 from rllm_assets.models.memory import check_policy_fits
-from rllm_assets.models.norms import fuse_norms
 from rllm_assets.models.packing import Packed
 
 POLICY = "default"
@@ -47,6 +48,8 @@ class Policy:
             ModelError: where the base and the sampler's copy do not fit, it does not load, or `lora_targets` match no layer.
         """
         self.device = device or default_device()
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.config = config
         check_policy_fits(config, self.device)
         self.base: BaseModel = find_model(config.name)
@@ -72,7 +75,7 @@ class Policy:
             weights.lora_a.requires_grad_(True)
             weights.lora_b.requires_grad_(True)
         fuse_lora_layers(self._peft)
-        fuse_norms(self._peft)
+        fuse_layers(model)
         self._model = cast(PreTrainedModel, self._peft.get_base_model())
         self._peft.eval()
 
@@ -107,6 +110,10 @@ class Policy:
     def lora_weights(self) -> Iterator[LoraWeights]:
         """Yield the adapted layers of the policy."""
         return lora_weights(self._model, POLICY)
+
+    def base_weight(self, name: str) -> Tensor:
+        """Return the weight of a layer of the base, by the name that `lora_weights` would give it."""
+        return dequantize_module_weight(self._model.get_submodule(name))
 
     def logprobs(self, packed: Packed, temperature: float) -> tuple[Tensor, Tensor]:
         """Return log-probability and entropy of each response token of a packed batch, fp32."""

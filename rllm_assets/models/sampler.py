@@ -8,17 +8,19 @@ Shape suffixes: B branches of answers that agree so far, R answers in the batch,
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rllm_assets.models.attention import Group, PackedLayout
+from rllm_assets.models.attention import Group, Layout, PackedLayout
 from rllm_assets.models.branches import Branches
+from rllm_assets.models.decoder import Decoder
+from rllm_assets.models.fused_layers import is_llama_like
 from rllm_assets.models.hardware import resolve_dtype
 from rllm_assets.models.loading import final_hidden, head_weight, load_model
 from rllm_assets.models.lora import LoraWeights
-from rllm_assets.models.packed_linear import PackedLinear, can_pack
+from rllm_assets.models.packed_linear import PackedLinear
 from rllm_assets.models.policy import Policy
 from rllm_assets.models.shared_products import SharedProduct, share_products
 from rllm_assets.models.stopping import Stopping, StopRule
@@ -59,17 +61,21 @@ class Sampler:
         """Copy the base's weights in the sampler's dtype."""
         self._policy = policy
         self._dtype = resolve_dtype(policy.config.sampler_dtype, policy.device)
-        self._model = load_model(policy.base, self._dtype, policy.device)
+        model = load_model(policy.base, self._dtype, policy.device)
         self._tokenizer = policy.tokenizer
-        self._head = cast(nn.Module, self._model.get_output_embeddings())
-        self._shared: list[SharedProduct] = []
-        if can_pack(self._dtype, policy.device):
-            self._head = PackedLinear(head_weight(self._model))
+        self._head = PackedLinear(head_weight(model))
+        self._products: list[SharedProduct]
+        self._hidden: Callable[[Tensor, Layout], Tensor]
+        if is_llama_like(model):
+            decoder = Decoder(model)
+            self._products, self._hidden = decoder.products, decoder.hidden
+        else:
+            self._hidden = partial(final_hidden, model)
             layout = PackedLayout([Group(4, ())], policy.device)
-            self._shared = share_products(
-                self._model,
+            self._products = share_products(
+                model,
                 [layer.name for layer in policy.lora_weights()],
-                lambda: final_hidden(self._model, torch.arange(4, device=policy.device), layout),
+                lambda: self._hidden(torch.arange(4, device=policy.device), layout),
             )
         self._stopping = Stopping(self._tokenizer)
 
@@ -83,11 +89,15 @@ class Sampler:
 
     @torch.no_grad()
     def _write(self, weight_of: Callable[[LoraWeights], Tensor]) -> None:
-        layers = {layer.name: layer for layer in self._policy.lora_weights()}
-        for shared in self._shared:
-            shared.write([weight_of(layers.pop(name)) for name in shared.names])
-        for name, layer in layers.items():
-            cast(Tensor, self._model.get_submodule(name).weight).copy_(weight_of(layer))
+        adapted = {layer.name: layer for layer in self._policy.lora_weights()}
+        for product in self._products:
+            if not adapted.keys().isdisjoint(product.names):
+                product.write(
+                    [
+                        weight_of(adapted[name]) if name in adapted else self._policy.base_weight(name)
+                        for name in product.names
+                    ]
+                )
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of last hidden states, in fp32."""
@@ -163,9 +173,9 @@ class _Wave:
         self._finished = [False] * rows
 
     def run(self) -> list[list[Sample]]:
-        model, device = self._sampler._model, self._device
-        branches = Branches(self._prompts, self._sampler._dtype, device)
-        hidden = final_hidden(model, branches.prompt_ids, branches)
+        device = self._device
+        branches = Branches(self._prompts, device)
+        hidden = self._sampler._hidden(branches.prompt_ids, branches)
         logits = self._sampler.logits(hidden[branches.last_positions])
         branch_of = {row: row // self._samples for row in range(len(self._tokens))}
         branches.start(self._samples)
@@ -177,7 +187,7 @@ class _Wave:
             branch_of = {row: placed[child] for row, child in chosen.items()}
             token_of = {place: token for (_, token), place in placed.items()}
             last = torch.tensor([token_of[place] for place in range(len(placed))], device=device)
-            logits = self._sampler.logits(final_hidden(model, last, branches))
+            logits = self._sampler.logits(self._sampler._hidden(last, branches))
         return self._collect()
 
     def _advance(self, logits_BV: Tensor, branch_of: dict[int, int], position: int) -> dict[int, tuple[int, int]]:

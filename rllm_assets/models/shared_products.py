@@ -15,47 +15,57 @@ from rllm_assets.models.packed_linear import PackedLinear
 
 
 class SharedProduct:
-    """Some layers of a model as one packed product, in whose place stand its parts.
+    """Some layers of a model as one product.
 
     Attributes:
-        names: of the layers, in the order in which the model calls them.
+        names: of the layers, in the order of their outputs.
+        sizes: how many outputs each has.
+        linear: the product.
     """
 
     def __init__(self, names: Sequence[str], layers: Sequence[nn.Linear]) -> None:
-        """Take over the layers' weights and biases."""
+        """Take over the layers' weights, of which nothing is left to them, since memory may not hold them twice, and biases."""
         self.names = tuple(names)
-        self._sizes = [layer.out_features for layer in layers]
+        self.sizes = [layer.out_features for layer in layers]
         biases = [cast(Tensor | None, layer.bias) for layer in layers]
         filled = [
-            torch.zeros(size, dtype=layer.weight.dtype) if bias is None else bias
-            for bias, layer, size in zip(biases, layers, self._sizes, strict=True)
+            torch.zeros(size, dtype=layer.weight.dtype, device=layer.weight.device) if bias is None else bias
+            for bias, layer, size in zip(biases, layers, self.sizes, strict=True)
         ]
         bias = torch.cat(filled) if any(bias is not None for bias in biases) else None
-        self._product = PackedLinear(torch.cat([layer.weight for layer in layers]), bias)
-        self._input: Tensor | None = None
-        self._parts: tuple[Tensor, ...] = ()
+        self.linear = PackedLinear(torch.cat([layer.weight for layer in layers]), bias)
+        for layer in layers:
+            layer.weight.data = layer.weight.new_empty(0)
 
     def write(self, weights: Sequence[Tensor]) -> None:
         """Replace the weights of all layers."""
-        self._product.write(torch.cat(list(weights)))
-
-    def part(self, index: int, x: Tensor) -> Tensor:
-        """Return what one of the layers says of an input."""
-        if x is not self._input:
-            self._input, self._parts = x, self._product(x).split(self._sizes, -1)
-        part = self._parts[index]
-        if index == len(self._sizes) - 1:
-            self._input, self._parts = None, ()
-        return part
+        self.linear.write(torch.cat(list(weights)))
 
 
 class _Part(nn.Module):
-    def __init__(self, shared: SharedProduct, index: int) -> None:
+    """One of the layers of a product, which all are computed when the first is asked."""
+
+    def __init__(self, parts: "_Parts", index: int) -> None:
         super().__init__()
-        self._shared, self._index = shared, index
+        self._parts, self._index = parts, index
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._shared.part(self._index, x)
+        return self._parts.of(self._index, x)
+
+
+class _Parts:
+    def __init__(self, shared: SharedProduct) -> None:
+        self._shared = shared
+        self._input: Tensor | None = None
+        self._outputs: tuple[Tensor, ...] = ()
+
+    def of(self, index: int, x: Tensor) -> Tensor:
+        if x is not self._input:
+            self._input, self._outputs = x, self._shared.linear(x).split(self._shared.sizes, -1)
+        output = self._outputs[index]
+        if index == len(self._shared.sizes) - 1:
+            self._input, self._outputs = None, ()
+        return output
 
 
 def share_products(model: nn.Module, names: Sequence[str], run: Callable[[], object]) -> list[SharedProduct]:
@@ -83,6 +93,7 @@ def share_products(model: nn.Module, names: Sequence[str], run: Callable[[], obj
     groups += [[name] for name in names if name not in {name for group in groups for name in group}]
     found = [SharedProduct(group, [layers[name] for name in group]) for group in groups]
     for shared in found:
+        parts = _Parts(shared)
         for index, name in enumerate(shared.names):
-            model.set_submodule(name, _Part(shared, index))
+            model.set_submodule(name, _Part(parts, index))
     return found

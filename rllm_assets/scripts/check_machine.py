@@ -19,6 +19,7 @@ def main() -> int:
     console = Console(stderr=True)
     if shutil.which("bwrap") is None:
         _install(console)
+    _look_for_kernels(console)
     from rllm_assets.sandbox import grades
 
     problem = grades.probe("strong")
@@ -29,6 +30,21 @@ def main() -> int:
         f"model-written code is not run without one; on Debian and Ubuntu: {HOW}", highlight=False, soft_wrap=True
     )
     return 1
+
+
+def _look_for_kernels(console: Console) -> None:
+    import torch
+
+    from rllm_assets.models import kernels
+    from rllm_assets.models.hardware import multiplies_bfloat16
+
+    if multiplies_bfloat16("cpu") and not kernels.are_usable(torch.bfloat16, torch.device("cpu")):
+        console.print(
+            "without a C++ compiler the kernels were not built, and training on this CPU takes a tenth longer; on Debian and "
+            "Ubuntu: sudo apt-get install -y g++, then make clean setup",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _install(console: Console) -> None:

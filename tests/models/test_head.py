@@ -33,6 +33,21 @@ def test_they_are_those_of_the_whole_softmax(blocks, temperature):
     torch.testing.assert_close(gradient, known, atol=1e-5, rtol=1e-4)
 
 
+def test_in_bfloat16_only_the_products_are_rounded(blocks):
+    torch.manual_seed(2)
+    hidden, weight = torch.randn(11, 8).bfloat16().requires_grad_(), torch.randn(50, 8).bfloat16()
+    tokens = torch.randint(0, 50, (11,))
+    expected, entropy = whole(hidden, weight, 1.0)
+    expected = expected[torch.arange(11), tokens]
+    found, entropies = token_logprobs(hidden, weight, tokens, 1.0)
+    assert found.dtype == entropies.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected, atol=0.03, rtol=0)
+    torch.testing.assert_close(entropies.double(), entropy, atol=0.03, rtol=0)
+    (gradient,) = torch.autograd.grad(found.sum(), hidden)
+    (known,) = torch.autograd.grad(expected.sum(), hidden)
+    torch.testing.assert_close(gradient.double(), known.double(), atol=0.03, rtol=0)
+
+
 def test_several_tokens_may_be_asked_of_one_state_and_none_of_another(blocks):
     torch.manual_seed(1)
     hidden, weight = torch.randn(6, 8, requires_grad=True), torch.randn(50, 8)

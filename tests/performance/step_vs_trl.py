@@ -36,6 +36,8 @@ from rllm_assets.training.collective import Alone, Collective, ProcessGroup
 from rllm_assets.training.update import Optimizers, Updater
 
 PROMPTS, SAMPLES, NEW_TOKENS, RATE = 8, 8, 96, 1e-4
+# Steps of a fresh process that are not measured: the first is the slowest, theirs and ours.
+WARM_UP = 1
 TRAINING = TrainingConfig(max_steps=1, algorithm="grpo", aggregation="token_mean", learning_rate=RATE)
 
 
@@ -147,12 +149,14 @@ class OurShare:
 
 
 def our_steps(share: OurShare, _: Callable[[Any], None]) -> tuple[list[dict[str, float]], dict[str, float]]:
-    """Take steps with a fresh policy; return the seconds of their phases, and the floor of each phase."""
+    """Take steps with a fresh policy; return the seconds of their phases after the warm-up, and the floor of each phase."""
     if share.worker.size > 1:
         share.worker.join()
         dist.init_process_group("gloo")
     ours = Ours(ModelConfig(), ProcessGroup() if share.worker.size > 1 else Alone())
-    phases = [ours.step() for _ in range(share.steps)]
+    phases = [ours.step() for _ in range(WARM_UP + share.steps)][WARM_UP:]
+    if share.worker.size > 1:
+        dist.destroy_process_group()
     return phases, floors(ours.policy, [ours.prompts[number] for number in ours.mine])
 
 
@@ -217,7 +221,7 @@ class TrlSetting:
                 optim="adamw_torch_fused",
                 weight_decay=0.0,
                 max_grad_norm=1.0,
-                max_steps=1,
+                max_steps=WARM_UP + 1,
                 shuffle_dataset=False,
                 disable_tqdm=True,
                 logging_strategy="no",
@@ -282,7 +286,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--visits", type=int, default=2, help="visits of each, in the order ABBA")
-    parser.add_argument("--steps", type=int, default=4, help="steps of ours a visit; TRL takes one")
+    parser.add_argument("--steps", type=int, default=4, help="steps of ours that are measured at a visit; TRL's is one")
     parser.add_argument("--processes", type=int, default=2, help="of ours, that share the cores")
     parser.add_argument("--trl-processes", type=int, default=2)
     parser.add_argument("--trl-micro-batch", type=int, default=8)
