@@ -34,7 +34,7 @@ _ARGUMENTS = {
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    spec = find_spec(f"{__name__}.library")
+    spec = find_spec(f"{__name__}.compiled")
     if spec is None or spec.origin is None or sys.byteorder != "little":
         return None
     library = ctypes.CDLL(spec.origin)
